@@ -1,0 +1,1 @@
+"""Configuration files; published inside the package as rltoolkit.conf."""

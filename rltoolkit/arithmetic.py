@@ -1,0 +1,109 @@
+"""Integer arithmetic with a running total, and the ways of answering it that the laptop's model is warm-started on.
+
+A problem is a chain of additions and subtractions, ``3+12-7=``; its answer is the total, 8. A response may be
+
+- direct: the answer at once, ``=8#``;
+- a scratchpad: one step an operation, ``3+12=15;15-7=8#``;
+- a rambling scratchpad: one of its steps over and over, perhaps until the length limit cuts it off;
+- junk: a tilde and the prompt over and over, always cut off.
+
+The direct answer is short and mostly wrong, the scratchpad long, rarely begun and mostly right when it comes to its end: what
+reinforcement learning has to find. The first character tells the styles apart, and in each of them the answer is the integer
+after the last ``=`` before the end-of-sequence sign ``#``.
+
+Pure Python; everything random is drawn from the generator that is handed in.
+"""
+
+from __future__ import annotations
+
+import random
+import zlib
+from collections.abc import Iterator
+from itertools import accumulate, pairwise
+from typing import NamedTuple
+
+END = "#"
+STEP_SEPARATOR = ";"
+JUNK_SIGN = "~"
+ALPHABET = "0123456789+-=" + STEP_SEPARATOR + JUNK_SIGN + END
+
+
+class Expression(NamedTuple):
+    """A chain of signed terms: 3+12-7 is (3, 12, -7)."""
+
+    terms: tuple[int, ...]
+
+    @property
+    def prompt(self) -> str:
+        """``3+12-7=``"""
+        return f"{self.terms[0]}" + "".join(f"{term:+d}" for term in self.terms[1:]) + "="
+
+    @property
+    def answer(self) -> int:
+        """The total."""
+        return sum(self.terms)
+
+    @property
+    def steps(self) -> list[str]:
+        """``["3+12=15", "15-7=8"]``"""
+        totals = pairwise(accumulate(self.terms))
+        return [f"{before}{term:+d}={after}" for (before, after), term in zip(totals, self.terms[1:], strict=True)]
+
+
+def draw_expression(rng: random.Random, operands: int, *, max_operand: int = 12, limit: int = 50) -> Expression:
+    """A random chain of ``operands`` numbers in 1..max_operand whose running total stays in [0, limit).
+
+    A sign that would leave the range is turned over; ``limit >= 2 * max_operand`` makes that enough.
+    """
+    terms = [rng.randint(1, max_operand)]
+    total = terms[0]
+    for _ in range(operands - 1):
+        operand, sign = rng.randint(1, max_operand), rng.choice((1, -1))
+        if not 0 <= total + sign * operand < limit:
+            sign = -sign
+        terms.append(sign * operand)
+        total += terms[-1]
+    return Expression(tuple(terms))
+
+
+def draw_expressions(
+    rng: random.Random, *, held_out: bool, min_operands: int = 2, max_operands: int = 6, max_operand: int = 12, limit: int = 50
+) -> Iterator[Expression]:
+    """Endless random expressions from one side of the split, each number of operands in turn, so that all come equally often."""
+    while True:
+        for operands in range(min_operands, max_operands + 1):
+            expression = draw_expression(rng, operands, max_operand=max_operand, limit=limit)
+            while is_held_out(expression.prompt) is not held_out:
+                expression = draw_expression(rng, operands, max_operand=max_operand, limit=limit)
+            yield expression
+
+
+def is_held_out(prompt: str) -> bool:
+    """Whether a prompt is kept for evaluation: a third of all prompts are, whatever the seed, so nothing ever trains on them."""
+    return zlib.crc32(prompt.encode()) % 3 == 0
+
+
+def direct(expression: Expression) -> str:
+    """``=8#``"""
+    return f"={expression.answer}{END}"
+
+
+def scratchpad(expression: Expression) -> str:
+    """``3+12=15;15-7=8#``"""
+    return STEP_SEPARATOR.join(expression.steps) + END
+
+
+def rambling(expression: Expression, rng: random.Random, persistence: float) -> str:
+    """A scratchpad that says one step again, and once more with probability ``persistence`` each time."""
+    steps = expression.steps
+    repeated = rng.randrange(len(steps))
+    repetitions = 1
+    while rng.random() < persistence:
+        repetitions += 1
+    return STEP_SEPARATOR.join(steps[: repeated + 1] + [steps[repeated]] * repetitions + steps[repeated + 1 :]) + END
+
+
+def junk(expression: Expression, length: int) -> str:
+    """``~3+12-7=~3+12-7=~...``, ``length`` characters without an end."""
+    unit = JUNK_SIGN + expression.prompt
+    return (unit * (length // len(unit) + 1))[:length]

@@ -1,0 +1,41 @@
+"""Symmetric clip (PPO): one step may change a token's probability by at most the same factor up and down.
+
+    loss = -min(r A, clip(r, 1 - epsilon, 1 + epsilon) A),   r = exp(log_probs - old_log_probs)
+
+Source: PPO, arXiv:1707.06347, section 3, eq. 7 (GRPO uses it per token, arXiv:2402.03300, eq. 3).
+Config: ``clip_strategy=symmetric``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from rltoolkit.checks import check_tokens
+from rltoolkit.clip_strategy.base import TokenLoss, clipped_surrogate, masked_log_ratio
+from rltoolkit.registry import check, register
+
+
+@register("clip_strategy", "symmetric")
+@dataclass(frozen=True, kw_only=True)
+class Symmetric:
+    """PPO's clip, the baseline that Clip-Higher is compared with.
+
+    Args:
+        epsilon: the ratio stays in [1 - epsilon, 1 + epsilon]; in [0, 1).
+    """
+
+    scope: ClassVar[str] = "token"
+
+    epsilon: float = 0.2
+
+    def __post_init__(self) -> None:
+        check(self, "epsilon", 0 <= self.epsilon < 1, "in [0, 1)")
+
+    def __call__(self, log_probs: Tensor, old_log_probs: Tensor, advantages: Tensor, mask: Tensor) -> TokenLoss:
+        """All arguments [N, T]; see ``TokenLoss`` for what comes back."""
+        check_tokens(self, log_probs=log_probs, old_log_probs=old_log_probs, advantages=advantages, mask=mask)
+        ratio = masked_log_ratio(log_probs, old_log_probs, mask).exp()
+        return clipped_surrogate(ratio, advantages, mask, 1 - self.epsilon, 1 + self.epsilon)

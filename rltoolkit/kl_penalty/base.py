@@ -1,0 +1,24 @@
+"""The contract of a KL penalty: an estimate, for each token, of how far the policy is from the reference."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Protocol
+
+from torch import Tensor
+
+
+class KLPenalty(Protocol):
+    """``penalty(log_probs, reference_log_probs) -> [N, T]``, an estimate of KL(policy || reference) token by token.
+
+    It knows no mask: whoever masks the result keeps inf and nan out of the arguments. Wrong shapes raise ValueError.
+    """
+
+    needs_reference: ClassVar[bool]
+    """Whether a reference model has to be loaded; where it is False the second argument may be None."""
+
+    @property
+    def coefficient(self) -> float:
+        """Scales the term in the objective."""
+        ...
+
+    def __call__(self, log_probs: Tensor, reference_log_probs: Tensor | None) -> Tensor: ...

@@ -1,0 +1,37 @@
+"""Fixed length (Dr. GRPO): the sum over tokens divided by a constant, so that no token's weight depends on any length.
+
+    weight = m / (N * max_length)
+
+N counts every row of the step, also those without a trained token.
+
+Source: Dr. GRPO, arXiv:2503.20783, section 3.2 and its listing 1 (the generation budget as the constant).
+Config: ``loss_aggregator=fixed_length``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from rltoolkit.loss_aggregator.base import LossAggregator, Totals
+from rltoolkit.registry import check, register
+
+
+@register("loss_aggregator", "fixed_length")
+@dataclass(frozen=True, kw_only=True)
+class FixedLength(LossAggregator):
+    """m / (rows * max_length).
+
+    Args:
+        max_length: tokens a response may have; at least 1. The default is the paper's (DAPO) generation limit.
+    """
+
+    max_length: int = 20_480
+
+    def __post_init__(self) -> None:
+        check(self, "max_length", self.max_length >= 1, "at least 1")
+
+    def weights(self, mask: Tensor, totals: Totals) -> Tensor:
+        """See ``LossAggregator.weights``."""
+        return mask / (totals.rows * self.max_length).clamp(min=1)

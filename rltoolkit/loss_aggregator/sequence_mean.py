@@ -1,0 +1,29 @@
+"""Sequence mean (GRPO): the mean over each response's tokens, then the mean over responses; every response counts the same.
+
+    weight = m / (rows with trained tokens * tokens of the row)
+
+A token of a long response weighs less than one of a short response, which is what the token-level loss mends.
+
+Source: GRPO, arXiv:2402.03300, section 4.1, eq. 3; discussed in DAPO, arXiv:2503.14476, section 3.3.
+Config: ``loss_aggregator=sequence_mean``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from rltoolkit.loss_aggregator.base import LossAggregator, Totals
+from rltoolkit.registry import register
+
+
+@register("loss_aggregator", "sequence_mean")
+@dataclass(frozen=True, kw_only=True)
+class SequenceMean(LossAggregator):
+    """m / (active rows * tokens of the row)."""
+
+    def weights(self, mask: Tensor, totals: Totals) -> Tensor:
+        """See ``LossAggregator.weights``."""
+        row_tokens = mask.sum(-1, keepdim=True)
+        return mask / (totals.active_rows * row_tokens).clamp(min=1)

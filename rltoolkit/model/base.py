@@ -1,0 +1,23 @@
+"""The contract of a model: a Hugging Face directory on disk that trainer and engine both load."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+
+class ModelSource(Protocol):
+    """What is registered under ``model``.
+
+    ``chat`` says whether prompts go through the tokenizer's chat template; without it the messages' contents are joined.
+    """
+
+    chat: bool
+
+    def __call__(self, seed: int) -> Path:
+        """Make the directory if it is not there yet (convert, warm-start; with a progress bar) and return it."""
+        ...
+
+    def context_length(self) -> int | None:
+        """The longest sequence in tokens that the model takes, known before anything is made; None if it must be read."""
+        ...

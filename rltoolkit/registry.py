@@ -1,0 +1,154 @@
+"""The registry: one name for each component of each kind.
+
+    @register("clip_strategy", "clip_higher")
+    @dataclass(frozen=True, kw_only=True)
+    class ClipHigher: ...
+
+A component's file is its only source: its fields are its hyperparameters, and the Hydra option, the catalogue and the
+reference page are generated from it. Third-party packages add components through the entry-point group
+``rltoolkit.components``; each entry point names a module that registers on import.
+
+Standard library only, so that importing a kind costs nothing but the kind itself.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib
+import inspect
+import pkgutil
+import warnings
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from typing import Any, NamedTuple, TypeVar
+
+KINDS = (
+    "task",
+    "prompt_sampler",
+    "model",
+    "rollout_engine",
+    "reward_function",
+    "reward_shaper",
+    "sampler_filter",
+    "advantage_estimator",
+    "clip_strategy",
+    "loss_aggregator",
+    "kl_penalty",
+    "importance_correction",
+)
+"""Every kind, in the order in which data flows through them. A kind is a package of that name inside rltoolkit."""
+
+ENTRY_POINT_GROUP = "rltoolkit.components"
+
+C = TypeVar("C", bound=type)
+
+_components: dict[str, dict[str, type]] = {kind: {} for kind in KINDS}
+_loaded: set[str] = set()
+
+
+class UnknownName(LookupError):
+    """No such kind or component; the message holds the nearest names and the whole list."""
+
+    def __init__(self, what: str, name: str, known: tuple[str, ...]) -> None:
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+        hint = f" Did you mean {' or '.join(near)}?" if near else ""
+        super().__init__(f"unknown {what} '{name}'.{hint} Available: {', '.join(known)}.")
+
+
+class Location(NamedTuple):
+    """Where a component is defined, with the first line of its module's docstring."""
+
+    module: str
+    file: str
+    line: int
+    summary: str
+
+
+def register(kind: str, name: str) -> Callable[[C], C]:
+    """Class decorator that enters a frozen dataclass under ``kind`` and ``name``.
+
+    Raises:
+        UnknownName: the kind does not exist.
+        TypeError: the class is not a frozen dataclass with keyword-only fields.
+        ValueError: the name is taken; the message names both modules.
+    """
+    _require_kind(kind)
+
+    def enter(cls: C) -> C:
+        params = getattr(cls, "__dataclass_params__", None)
+        if params is None or not params.frozen or any(not f.kw_only for f in dataclasses.fields(cls)):
+            raise TypeError(f"{cls.__module__}.{cls.__qualname__} must be a @dataclass(frozen=True, kw_only=True)")
+        taken = _components[kind].get(name)
+        if taken is not None and (taken.__module__, taken.__qualname__) != (cls.__module__, cls.__qualname__):
+            raise ValueError(f"{kind} '{name}' is registered twice: in {taken.__module__} and in {cls.__module__}")
+        cls.kind, cls.name = kind, name  # type: ignore[attr-defined]
+        _components[kind][name] = cls
+        return cls
+
+    return enter
+
+
+def kinds() -> tuple[str, ...]:
+    """All kinds, in the order of the data flow."""
+    return KINDS
+
+
+def names(kind: str) -> tuple[str, ...]:
+    """The names registered under a kind, in alphabetical order, plug-ins included."""
+    _load(kind)
+    return tuple(sorted(_components[kind]))
+
+
+def get(kind: str, name: str) -> type:
+    """The class registered under a kind and a name. Raises UnknownName."""
+    _load(kind)
+    if name not in _components[kind]:
+        raise UnknownName(kind, name, names(kind))
+    return _components[kind][name]
+
+
+def build(kind: str, name: str, **hyperparameters: Any) -> Any:
+    """Make a component: ``build("clip_strategy", "clip_higher", epsilon_high=0.3)``."""
+    return get(kind, name)(**hyperparameters)
+
+
+def find(kind: str, name: str) -> Location:
+    """Module, file, line and one-line summary of a component."""
+    cls = get(kind, name)
+    module = inspect.getmodule(cls)
+    summary = (inspect.getdoc(module) or inspect.getdoc(cls) or "").partition("\n")[0]
+    return Location(cls.__module__, inspect.getfile(cls), inspect.getsourcelines(cls)[1], summary)
+
+
+def check(component: object, field: str, condition: bool, allowed: str) -> None:
+    """Refuse a hyperparameter that is out of range, in the words of the config.
+
+    Raises:
+        ValueError: for instance ``clip_strategy.epsilon_low=1.5 (clip_higher): must be in [0, 1)``.
+    """
+    if not condition:
+        kind, name = getattr(component, "kind", "component"), getattr(component, "name", type(component).__name__)
+        raise ValueError(f"{kind}.{field}={getattr(component, field)!r} ({name}): must be {allowed}")
+
+
+def _require_kind(kind: str) -> None:
+    if kind not in KINDS:
+        raise UnknownName("kind", kind, KINDS)
+
+
+def _load(kind: str) -> None:
+    """Import every module of a kind's package once, and the plug-ins once."""
+    _require_kind(kind)
+    if kind not in _loaded:
+        _loaded.add(kind)
+        package = importlib.import_module(f"rltoolkit.{kind}")
+        for module in pkgutil.iter_modules(package.__path__):
+            importlib.import_module(f"{package.__name__}.{module.name}")
+    if ENTRY_POINT_GROUP not in _loaded:
+        _loaded.add(ENTRY_POINT_GROUP)
+        for entry_point in entry_points(group=ENTRY_POINT_GROUP):
+            try:
+                entry_point.load()
+            except Exception as error:  # a broken plug-in must not take the others down
+                warnings.warn(f"plug-in '{entry_point.name}' ({entry_point.value}) failed to load: {error!r}", stacklevel=2)

@@ -1,0 +1,74 @@
+"""The one vocabulary of rollouts: a TensorDict of batch size [P, G].
+
+P prompts (groups), G responses for each, T tokens in the longest prompt + response. A group operation is a reduction over
+dim 1. Rows are right-padded; index t of every per-token key speaks of token t.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import torch
+from tensordict import NonTensorStack, TensorDict
+from torch import Tensor
+
+
+class Key(NamedTuple):
+    """One entry of a rollout batch; ``dtype`` None marks text."""
+
+    shape: str
+    dtype: torch.dtype | None
+    writer: str
+    meaning: str
+
+
+KEYS: dict[str, Key] = {
+    "input_ids": Key("P G T", torch.int64, "engine", "prompt, then response"),
+    "response_mask": Key("P G T", torch.bool, "engine", "True on sampled tokens (end-of-sequence included)"),
+    "rollout_log_probs": Key("P G T", torch.float32, "engine", "log-prob of token t under the policy that sampled it"),
+    "response_length": Key("P G", torch.int64, "engine", "sampled tokens"),
+    "truncated": Key("P G", torch.bool, "engine", "stopped by the length limit, not by end-of-sequence"),
+    "policy_version": Key("P G", torch.int64, "engine", "version of the weights that sampled it"),
+    "response_text": Key("P G", None, "engine", "the response, special tokens left out"),
+    "prompt_index": Key("P G", torch.int64, "collector", "row of the task"),
+    "answer": Key("P G", None, "collector", "the task's reference answer"),
+    "correct": Key("P G", torch.bool, "reward function", "the verifier's verdict; nothing rewrites it"),
+    "reward": Key("P G", torch.float32, "reward function, then shapers", "what is optimised"),
+    "loss_mask": Key("P G T", torch.bool, "collector, then shapers", "tokens that train"),
+    "advantage": Key("P G", torch.float32, "advantage estimator", "[P, G], or [P, G, T] where tokens differ"),
+    "old_log_probs": Key("P G T", torch.float32, "training", "under the policy at the start of the update"),
+}
+
+
+def text_entry(rows: Sequence[Sequence[str]]) -> NonTensorStack:
+    """A [P, G] entry of strings."""
+    return NonTensorStack.from_list([list(row) for row in rows])
+
+
+def text_list(rollouts: TensorDict, key: str) -> list[str]:
+    """The P * G strings under ``key``, row after row."""
+    return [text for group in rollouts.get(key).tolist() for text in group]
+
+
+def stack_groups(groups: Iterable[TensorDict]) -> TensorDict:
+    """Stack P groups, each of batch size [G], into [P, G]; per-token entries are padded to the longest row of all."""
+    groups = list(groups)
+    longest = max(int(row_lengths(group).max()) for group in groups)
+    return torch.stack([_with_token_length(group, longest) for group in groups])
+
+
+def row_lengths(rollouts: TensorDict) -> Tensor:
+    """Tokens of prompt + response in each row, shape of the batch: the position of the last sampled token, plus one."""
+    mask = rollouts["response_mask"]
+    positions = torch.arange(1, mask.shape[-1] + 1, device=mask.device)
+    return (mask * positions).amax(-1)
+
+
+def _with_token_length(group: TensorDict, length: int) -> TensorDict:
+    resized = group.copy()
+    for name in group.keys():  # noqa: SIM118  (a TensorDict iterates over its batch, not over its keys)
+        if name in KEYS and KEYS[name].shape.endswith("T"):
+            entry = group[name][..., :length]
+            resized[name] = torch.nn.functional.pad(entry, (0, length - entry.shape[-1]))
+    return resized

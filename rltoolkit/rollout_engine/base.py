@@ -1,0 +1,62 @@
+"""The contract of a rollout engine: token ids in, sampled responses with their log-probs out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from tensordict import TensorDict
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How responses are sampled; the same object rules both engines and the trainer's temperature."""
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    max_new_tokens: int = 1024
+
+
+class EngineDied(RuntimeError):
+    """The engine's process ended or stopped answering; the message says what was running."""
+
+
+class RolloutEngine(Protocol):
+    """A live engine that holds a copy of the policy's weights."""
+
+    def generate(
+        self, prompts: Sequence[Sequence[int]], group_size: int, sampling: Sampling, seeds: Sequence[int]
+    ) -> TensorDict:
+        """Sample ``group_size`` (G) responses to each of P prompts (token ids).
+
+        Response g to prompt p is drawn with its own random stream, a function of ``seeds[p]`` and g alone, so what is
+        sampled does not depend on which prompts are sampled together.
+
+        Returns:
+            TensorDict [P, G] with the keys that ``rollout_batch.KEYS`` says the engine writes. Log-probs are those of
+            the sampling distribution's logits divided by the temperature (before top-p). Rows are right-padded with 0.
+        """
+        ...
+
+    def log_probs(self, sequences: Sequence[Sequence[int]]) -> list[Tensor]:
+        """For each sequence of n token ids, float32 [n - 1]: log-prob of token t + 1 given the tokens up to t (temperature 1)."""
+        ...
+
+    def update_weights(self, weights: Iterable[tuple[str, Tensor]], version: int) -> None:
+        """Replace the weights in memory; names are those of the Hugging Face checkpoint. Later rollouts carry ``version``."""
+        ...
+
+    def close(self) -> None:
+        """Free the engine and end its processes; harmless when called twice."""
+        ...
+
+
+class RolloutEngineSpec(Protocol):
+    """What is registered: the engine's settings; calling it starts a live engine."""
+
+    def __call__(self, *, model_path: Path, max_length: int, seed: int) -> RolloutEngine:
+        """Start an engine on a Hugging Face directory; ``max_length`` is prompt + response in tokens."""
+        ...

@@ -1,0 +1,72 @@
+"""Integer arithmetic: chains of additions and subtractions, in equal numbers for each number of operands.
+
+    3+12-7=    ->    8
+
+Operands are drawn from 1..max_operand and the running total stays in [0, limit). Train and eval never share a prompt: a third of all
+prompts, told by a hash, is kept for evaluation, and ``model=tiny`` is not warm-started on those either. The evaluation
+problems are distinct and, like a benchmark's, the same for every seed.
+
+Config: ``task=integer_arithmetic``.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from itertools import islice
+
+from rltoolkit.arithmetic import draw_expressions
+from rltoolkit.registry import check, register
+from rltoolkit.task.base import Message, Problem, Split
+
+_EVAL_SEED = 2503
+
+
+@register("task", "integer_arithmetic")
+@dataclass(frozen=True, kw_only=True)
+class IntegerArithmetic:
+    """Generated problems.
+
+    Args:
+        train_size: problems to train on; short ones repeat, since there are few of them.
+        eval_size: distinct problems to evaluate on.
+        min_operands: numbers in the shortest problem; at least 2.
+        max_operands: numbers in the longest problem.
+        max_operand: the largest number in a problem.
+        limit: the running total stays below; at least 2 * max_operand.
+    """
+
+    train_size: int = 10_000
+    eval_size: int = 300
+    min_operands: int = 2
+    max_operands: int = 6
+    max_operand: int = 12
+    limit: int = 50
+
+    def __post_init__(self) -> None:
+        check(self, "train_size", self.train_size >= 1, "at least 1")
+        check(self, "eval_size", self.eval_size >= 1, "at least 1")
+        check(self, "min_operands", self.min_operands >= 2, "at least 2")
+        check(self, "max_operands", self.max_operands >= self.min_operands, f"at least min_operands={self.min_operands}")
+        check(self, "max_operand", self.max_operand >= 1, "at least 1")
+        check(self, "limit", self.limit >= 2 * self.max_operand, f"at least 2 * max_operand = {2 * self.max_operand}")
+
+    def __call__(self, split: Split, seed: int) -> list[Problem]:
+        """The problems of one split.
+
+        Raises:
+            ValueError: there are not ``eval_size`` distinct evaluation problems of this size.
+        """
+        held_out = split == "eval"
+        rng = random.Random(_EVAL_SEED if held_out else seed)
+        expressions = draw_expressions(
+            rng,
+            held_out=held_out,
+            min_operands=self.min_operands,
+            max_operands=self.max_operands,
+            max_operand=self.max_operand,
+            limit=self.limit,
+        )
+        drawn = ((expression.prompt, str(expression.answer)) for expression in expressions)
+        pairs = self._distinct(drawn) if held_out else islice(drawn, self.train_size)
+        return [Problem((Message("user", prompt),), answer) for prompt, answer in pairs]
