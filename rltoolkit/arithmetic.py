@@ -18,14 +18,16 @@ from __future__ import annotations
 
 import random
 import zlib
-from collections.abc import Iterator
-from itertools import accumulate, pairwise
+from collections.abc import Iterable, Iterator
+from itertools import accumulate, chain, pairwise
 from typing import NamedTuple
 
 END = "#"
 STEP_SEPARATOR = ";"
 JUNK_SIGN = "~"
 ALPHABET = "0123456789+-=" + STEP_SEPARATOR + JUNK_SIGN + END
+
+_PATIENCE = 1000  # repeats in a row after which a search for new expressions gives up
 
 
 class Expression(NamedTuple):
@@ -67,15 +69,26 @@ def draw_expression(rng: random.Random, operands: int, *, max_operand: int = 12,
 
 
 def draw_expressions(
-    rng: random.Random, *, held_out: bool, min_operands: int = 2, max_operands: int = 6, max_operand: int = 12, limit: int = 50
+    rng: random.Random, operands: Iterable[int], *, held_out: bool, distinct: bool = False, max_operand: int = 12, limit: int = 50
 ) -> Iterator[Expression]:
-    """Endless random expressions from one side of the split, each number of operands in turn, so that all come equally often."""
-    while True:
-        for operands in range(min_operands, max_operands + 1):
-            expression = draw_expression(rng, operands, max_operand=max_operand, limit=limit)
-            while is_held_out(expression.prompt) is not held_out:
-                expression = draw_expression(rng, operands, max_operand=max_operand, limit=limit)
-            yield expression
+    """Random expressions from one side of the split, each number of operands in turn, so that all come equally often.
+
+    Endless, unless they must be ``distinct``: then it ends where a number of operands has hardly any left.
+    """
+
+    def of_length(count: int) -> Iterator[Expression]:
+        seen: set[Expression] = set()
+        repeats = 0
+        while repeats < _PATIENCE:
+            expression = draw_expression(rng, count, max_operand=max_operand, limit=limit)
+            if is_held_out(expression.prompt) is held_out:
+                repeats = repeats + 1 if expression in seen else 0
+                if repeats == 0:
+                    yield expression
+                if distinct:
+                    seen.add(expression)
+
+    return chain.from_iterable(zip(*map(of_length, operands), strict=False))
 
 
 def is_held_out(prompt: str) -> bool:

@@ -19,16 +19,17 @@ def check_tokens(component: object, **tensors: Tensor) -> None:
         if reference is None:
             reference, shape = name, tensor.shape
             if tensor.ndim != 2:
-                raise ValueError(f"{_label(component)}: {name} has shape {list(shape)}, expected [N, T], rows by tokens")
+                raise ValueError(f"{label(component)}: {name} has shape {list(shape)}, expected [N, T], rows by tokens")
         elif tensor.shape != shape:
             raise ValueError(
-                f"{_label(component)}: {name} has shape {list(tensor.shape)}, expected {list(shape)}, as {reference} has"
+                f"{label(component)}: {name} has shape {list(tensor.shape)}, expected {list(shape)}, as {reference} has"
             )
         if name == "mask" and tensor.dtype != torch.bool:
-            raise ValueError(f"{_label(component)}: mask has dtype {tensor.dtype}, expected torch.bool")
+            raise ValueError(f"{label(component)}: mask has dtype {tensor.dtype}, expected torch.bool")
 
 
-def _label(component: object) -> str:
+def label(component: object) -> str:
+    """How an error calls a component: ``clip_strategy (symmetric)``."""
     if hasattr(component, "kind"):
         return f"{component.kind} ({getattr(component, 'name', type(component).__name__)})"
     return type(component).__name__

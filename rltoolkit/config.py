@@ -6,22 +6,15 @@ Components (``clip_strategy``, ``task``, ``model``, ...) are not listed here wit
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import Any
 
 from omegaconf import MISSING
 
+from rltoolkit.collector import Refill
+
 
 class ConfigError(ValueError):
     """A configuration that cannot run; the message names the key, the value and what is allowed."""
-
-
-class AtLimit(Enum):
-    """What to do when the generation limit of a rollout step is reached before P groups are kept."""
-
-    RAISE = "raise"
-    TRAIN_PARTIAL = "train_partial"
-    FILL_WITH_REJECTED = "fill_with_rejected"
 
 
 @dataclass
@@ -32,16 +25,6 @@ class SamplingConfig:
     top_p: float = 1.0
     max_new_tokens: int = MISSING  # L_max
     max_prompt_tokens: int = MISSING  # longer prompts are left out, and counted
-
-
-@dataclass
-class CollectorConfig:
-    """Refill of a rollout step when a sampler filter rejects groups."""
-
-    max_generation_batches: int = 10  # at most this many times P groups are generated in one rollout step
-    at_limit: AtLimit = AtLimit.TRAIN_PARTIAL
-    carry_surplus: bool = True  # kept groups beyond P go to the next step; False: their prompts are sampled again
-    max_carried_age: int = 1  # in rollout steps; older carried groups are dropped
 
 
 @dataclass
@@ -106,7 +89,7 @@ class RunConfig:
     cache_length: int = MISSING  # L_cache in tokens, the default of the length-based shapers
     entropy_coefficient: float = 0.0
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
-    collector: CollectorConfig = field(default_factory=CollectorConfig)
+    collector: Refill = field(default_factory=Refill)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)

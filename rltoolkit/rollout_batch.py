@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from tensordict import NonTensorStack, TensorDict
 from torch import Tensor
+from torch.nn.functional import pad
 
 
 class Key(NamedTuple):
@@ -51,8 +52,14 @@ def text_list(rollouts: TensorDict, key: str) -> list[str]:
     return [text for group in rollouts.get(key).tolist() for text in group]
 
 
+def with_entries(rollouts: TensorDict, **entries: Tensor) -> TensorDict:
+    """A shallow copy in which ``entries`` replace or join the others; tensors are shared, ``rollouts`` is not changed."""
+    # Not copy(): it rebuilds every string, which takes half a second for 8,192 responses.
+    return rollouts.exclude(*entries).update(entries)
+
+
 def stack_groups(groups: Iterable[TensorDict]) -> TensorDict:
-    """Stack P groups, each of batch size [G], into [P, G]; per-token entries are padded to the longest row of all."""
+    """Stack P groups, each of batch size [G], into [P, G]; per-token entries are cut or padded to the longest row of all."""
     groups = list(groups)
     longest = max(int(row_lengths(group).max()) for group in groups)
     return torch.stack([_with_token_length(group, longest) for group in groups])
@@ -66,9 +73,8 @@ def row_lengths(rollouts: TensorDict) -> Tensor:
 
 
 def _with_token_length(group: TensorDict, length: int) -> TensorDict:
-    resized = group.copy()
-    for name in group.keys():  # noqa: SIM118  (a TensorDict iterates over its batch, not over its keys)
-        if name in KEYS and KEYS[name].shape.endswith("T"):
-            entry = group[name][..., :length]
-            resized[name] = torch.nn.functional.pad(entry, (0, length - entry.shape[-1]))
-    return resized
+    # keys() is spelled out because a TensorDict iterates over its batch
+    per_token = [name for name in group.keys() if name in KEYS and KEYS[name].shape.endswith("T")]  # noqa: SIM118
+    return with_entries(
+        group, **{name: pad(group[name][..., :length], (0, max(0, length - group[name].shape[-1]))) for name in per_token}
+    )

@@ -70,6 +70,11 @@ def clipped_surrogate(ratio: Tensor, advantages: Tensor, mask: Tensor, floor: fl
     )
 
 
+def without_gradient(loss: Tensor, mask: Tensor, clipped_low: Tensor, clipped_high: Tensor) -> TokenLoss:
+    """The token losses [N, T], set to 0 for the tokens that were clipped: they teach nothing instead of a bounded amount."""
+    return TokenLoss(torch.where(mask & ~(clipped_low | clipped_high), loss, 0.0), clipped_low, clipped_high)
+
+
 def unclipped(loss: Tensor, mask: Tensor) -> TokenLoss:
     """The token losses [N, T] of a strategy that takes no gradient away."""
     return TokenLoss(torch.where(mask, loss, 0.0), clipped_low=torch.zeros_like(mask), clipped_high=torch.zeros_like(mask))

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 
 class ImportanceCorrection(Protocol):
     """``correction(old_log_probs, rollout_log_probs, mask) -> weights``, all [N, T]; the weights carry no gradient.
 
-    ``old_log_probs`` are the trainer's under the policy that sampled, ``rollout_log_probs`` the engine's own.
+    ``old_log_probs`` are the trainer's under the policy that sampled, ``rollout_log_probs`` the engine's own. Weights are
+    0 where the mask is False, whatever stands there, be it inf or nan. Wrong shapes raise ValueError.
     """
 
     def __call__(self, old_log_probs: Tensor, rollout_log_probs: Tensor, mask: Tensor) -> Tensor: ...
+
+
+def log_rho(old_log_probs: Tensor, rollout_log_probs: Tensor, mask: Tensor) -> Tensor:
+    """[N, T] log rho = old_log_probs - rollout_log_probs where the mask is True, 0 elsewhere; no gradient."""
+    return torch.where(mask, (old_log_probs - rollout_log_probs).detach(), 0.0)
+
+
+def row_rho(old_log_probs: Tensor, rollout_log_probs: Tensor, mask: Tensor) -> Tensor:
+    """[N, 1]: the ratio of the whole response, exp(sum over the row of log rho); no gradient."""
+    return log_rho(old_log_probs, rollout_log_probs, mask).sum(-1, keepdim=True).exp()

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from rltoolkit.checks import check_tokens, label
+
 
 @dataclass(frozen=True, kw_only=True)
 class Totals:
@@ -71,6 +73,12 @@ class LossAggregator(ABC):
         """[N, T] weights (float64) for the rows at hand, 0 where the mask is False, given the totals of the whole step."""
 
     def __call__(self, token_loss: Tensor, mask: Tensor, group_index: Tensor | None = None) -> Tensor:
-        """The scalar loss of a step whose rows are all here: token_loss [N, T], mask [N, T] bool, group_index [N]."""
+        """The scalar loss of a step whose rows are all here: token_loss [N, T], mask [N, T] bool, group_index [N].
+
+        Raises ValueError where a shape is wrong.
+        """
+        check_tokens(self, token_loss=token_loss, mask=mask)
+        if group_index is not None and group_index.shape != mask.shape[:1]:
+            raise ValueError(f"{label(self)}: group_index has shape {list(group_index.shape)}, expected [{len(mask)}]")
         weights = self.weights(mask, Totals.of(mask, group_index)).to(token_loss.dtype)
         return (weights * torch.where(mask, token_loss, 0.0)).sum()

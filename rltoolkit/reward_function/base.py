@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
+import torch
 from torch import Tensor
 
 
@@ -27,3 +30,25 @@ class RewardFunction(Protocol):
     def extract(self, text: str) -> str | None:
         """The final answer found in a response, normalised so that equal answers are equal strings (for cons@k)."""
         ...
+
+
+def verdict(correct: Iterable[bool]) -> Verdict:
+    """Reward +1 where the verifier says correct, else -1 (DAPO, arXiv:2503.14476, eq. 7)."""
+    verdicts = torch.tensor(list(correct), dtype=torch.bool)
+    return Verdict(correct=verdicts, reward=verdicts.float() * 2 - 1)
+
+
+def compare(found: Iterable[str | None], expected: Iterable[str | None]) -> Verdict:
+    """``verdict`` where normalised answers are equal strings; None is not equal to anything. Raises ValueError if N differs."""
+    return verdict(one is not None and one == other for one, other in zip(found, expected, strict=True))
+
+
+def canonical_integer(text: str) -> str | None:
+    """ASCII digits with an optional sign, less leading zeros and plus (``-007`` is ``-7``); None for any other text.
+
+    Integers stay strings, so that one of a million digits costs no more than reading it.
+    """
+    if not re.fullmatch(r"[+-]?[0-9]+", text):
+        return None
+    digits = text.lstrip("+-").lstrip("0") or "0"
+    return "-" + digits if text[0] == "-" and digits != "0" else digits

@@ -1,1 +1,16 @@
-"""rollout_engine"""
+"""Rollout engines: a live copy of the policy that samples responses."""
+
+from rltoolkit.rollout_engine.base import EngineDied, RolloutEngine, RolloutEngineSpec, Sampling
+from rltoolkit.rollout_engine.parity import StaleWeights, parity_gap, require_parity
+from rltoolkit.rollout_engine.vllm import VLLM
+
+__all__ = [
+    "VLLM",
+    "EngineDied",
+    "RolloutEngine",
+    "RolloutEngineSpec",
+    "Sampling",
+    "StaleWeights",
+    "parity_gap",
+    "require_parity",
+]

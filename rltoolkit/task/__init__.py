@@ -1,1 +1,24 @@
-"""task"""
+"""Tasks: where prompts and their answers come from."""
+
+from rltoolkit.task.aime_2024 import AIME2024
+from rltoolkit.task.base import Message, Problem, Split, Task
+from rltoolkit.task.chat_arithmetic import ChatArithmetic
+from rltoolkit.task.countdown import Countdown
+from rltoolkit.task.dapo_math_17k import DAPOMath17K
+from rltoolkit.task.gsm8k import GSM8K
+from rltoolkit.task.integer_arithmetic import IntegerArithmetic
+from rltoolkit.task.json_lines import JSONLines
+
+__all__ = [
+    "AIME2024",
+    "GSM8K",
+    "ChatArithmetic",
+    "Countdown",
+    "DAPOMath17K",
+    "IntegerArithmetic",
+    "JSONLines",
+    "Message",
+    "Problem",
+    "Split",
+    "Task",
+]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import re
-from collections import defaultdict
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
+from typing import NamedTuple
 
 from rltoolkit.task.base import Problem
 
@@ -15,67 +16,83 @@ logger = logging.getLogger("rltoolkit.task")
 INTEGER = re.compile(r"[+-]?([0-9]{1,3}(,[0-9]{3})+|[0-9]{1,4000})")
 
 
-def normalize_integer(answer: str) -> str | None:
-    """``"1,080"`` and ``"$025"`` as ``"1080"`` and ``"25"``; None where the answer is not an integer."""
-    text = answer.strip().replace("$", "").rstrip(".")
-    return str(int(text.replace(",", ""))) if INTEGER.fullmatch(text) else None
+class Cleaned(NamedTuple):
+    """Problems in the table's order, and in words what was found on the way; ``steps`` below chain through it."""
+
+    problems: Sequence[Problem]
+    findings: tuple[str, ...] = ()
 
 
-def is_float_rounded(integer: str) -> bool:
-    """Whether an integer has been through a float64 that could not hold it: 221 * 10^20 read back as 22099999999999998951424.
+def drop_duplicates(rows: Iterable[Problem], *, keep_repeated: bool, keep_conflicting: bool) -> Cleaned:
+    """One problem for each prompt, and none for a prompt that comes with different answers, unless they are kept."""
+    problems = list(rows)
+    answers: defaultdict[tuple, set[str]] = defaultdict(set)
+    for problem in problems:
+        answers[problem.messages].add(problem.answer)
+    conflicting = {prompt for prompt, given in answers.items() if len(given) > 1}
+    kept = [problem for problem in problems if keep_conflicting or problem.messages not in conflicting]
+    if not keep_repeated:
+        kept = list(dict.fromkeys(kept))
+    return Cleaned(
+        kept,
+        (
+            f"{len(problems):,} rows with {len(answers):,} different prompts",
+            *_finding(len(problems) - len(answers), "repeated prompts", keep_repeated),
+            *_finding(len(conflicting), "prompts with conflicting answers", keep_conflicting),
+        ),
+    )
 
-    Beyond 2^53 its digits are then exactly those of a float64, and not the shortest ones that name that float.
-    """
-    if abs(int(integer)) <= 2**53 or abs(int(integer)) >= 10**300:
-        return False
-    nearest = float(integer)
-    return int(nearest) == int(integer) != int(Decimal(repr(nearest)))
+
+def drop_non_integers(cleaned: Cleaned, *, keep: bool) -> Cleaned:
+    """Only problems with an integer answer that can be trusted, unless the others are kept too."""
+    flaws = [integer_flaw(problem.answer) for problem in cleaned.problems]
+    count = Counter(flaws)
+    large = sum(flaw is None and not -(2**63) <= int(p.answer) < 2**63 for p, flaw in zip(cleaned.problems, flaws, strict=True))
+    return Cleaned(
+        [p for p, flaw in zip(cleaned.problems, flaws, strict=True) if keep or flaw is None],
+        (
+            *cleaned.findings,
+            *_finding(count["not an integer"], "without an integer answer", keep),
+            *_finding(count["float-rounded"], "with an answer rounded by a float", keep),
+            *_finding(large, "with another answer beyond int64", True),
+        ),
+    )
 
 
-def clean(
-    problems: Iterable[Problem],
-    name: str,
-    *,
-    keep_repeated: bool,
-    keep_conflicting: bool,
-    keep_non_integer: bool | None = None,
-) -> list[Problem]:
-    """Problems in the table's order, without the rows that config does not keep; one line of counts goes to the log.
-
-    Args:
-        problems: one for each row; an empty answer marks a row without one, which is never kept.
-        name: of the task, for the log line and the error.
-        keep_repeated: keep every copy of a prompt that comes several times with one answer, not only the first.
-        keep_conflicting: keep prompts that come with different answers.
-        keep_non_integer: keep answers that are no integer (or one that float64 has rounded); integers are normalised
-            (``1,080`` is ``1080``). None: the answers of this task are something else, leave them alone.
+def finish(cleaned: Cleaned, name: str, source: str) -> list[Problem]:
+    """The problems that have an answer at all, with one log line of what was found.
 
     Raises:
-        ValueError: nothing is left.
+        ValueError: no problem is left.
     """
-    rows = list(problems)
-    integers = [_as_integer(problem) for problem in rows] if keep_non_integer is not None else rows
-    answers: dict[tuple, set[str]] = defaultdict(set)
-    for problem in integers:
-        answers[problem.messages].add(problem.answer)
-    conflicting = {prompt for prompt, found in answers.items() if len(found) > 1}
+    problems = [problem for problem in cleaned.problems if problem.answer]
+    findings = "; ".join((*cleaned.findings, f"{len(problems):,} problems"))
+    if not problems:
+        raise ValueError(f"task.path={source!r} ({name}): no problem is left ({findings})")
+    logger.info("task %s: %s", name, findings)
+    return problems
 
-    kept, seen = [], set()
-    missing = non_integer = rounded = beyond = 0
-    for problem in integers:
-        sound = keep_non_integer is None or normalize_integer(problem.answer) is not None
-        artefact = keep_non_integer is not None and sound and is_float_rounded(problem.answer)
-        missing += not problem.answer
-        non_integer += bool(problem.answer) and not sound
-        rounded += artefact
-        beyond += keep_non_integer is not None and sound and not -(2**63) <= int(problem.answer) < 2**63
-        wanted = (
-            problem.answer
-            and (keep_non_integer or (sound and not artefact) or keep_non_integer is None)
-            and (keep_conflicting or problem.messages not in conflicting)
-            and (keep_repeated or problem not in seen)
-        )
-        seen.add(problem)
-        if wanted:
-            kept.append(problem)
-    return kept
+
+def normalize_integer(answer: str) -> str:
+    r"""``1,080``, ``$025.`` and ``10,\!080`` as ``1080``, ``25`` and ``10080``; what is not an integer comes back stripped."""
+    text = answer.strip()
+    digits = re.sub(r"\\!\s*|\\?\$", "", text).replace("{,}", ",").rstrip(".")
+    return str(int(digits.replace(",", ""))) if INTEGER.fullmatch(digits) else text
+
+
+def integer_flaw(answer: str) -> str | None:
+    """Why a normalised answer is not an integer to train on: ``not an integer``, ``float-rounded`` or None.
+
+    An integer beyond 2^53 whose digits are those of a float64, and not the shortest ones that name this float, has been
+    through a float that could not hold it: 221 * 10^20 read back as 22099999999999998951424.
+    """
+    if not INTEGER.fullmatch(answer):
+        return "not an integer"
+    value = int(answer)
+    if 2**53 < abs(value) < 10**300 and int(float(value)) == value != int(Decimal(repr(float(value)))):
+        return "float-rounded"
+    return None
+
+
+def _finding(count: int, what: str, keep: bool) -> tuple[str, ...]:
+    return (f"{count:,} {what} ({'kept' if keep else 'dropped'})",) if count else ()

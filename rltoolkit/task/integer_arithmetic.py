@@ -57,16 +57,16 @@ class IntegerArithmetic:
         Raises:
             ValueError: there are not ``eval_size`` distinct evaluation problems of this size.
         """
-        held_out = split == "eval"
-        rng = random.Random(_EVAL_SEED if held_out else seed)
+        evaluating = split == "eval"
+        size = self.eval_size if evaluating else self.train_size
         expressions = draw_expressions(
-            rng,
-            held_out=held_out,
-            min_operands=self.min_operands,
-            max_operands=self.max_operands,
+            random.Random(_EVAL_SEED if evaluating else seed),
+            range(self.min_operands, self.max_operands + 1),
+            held_out=evaluating,
+            distinct=evaluating,
             max_operand=self.max_operand,
             limit=self.limit,
         )
-        drawn = ((expression.prompt, str(expression.answer)) for expression in expressions)
-        pairs = self._distinct(drawn) if held_out else islice(drawn, self.train_size)
-        return [Problem((Message("user", prompt),), answer) for prompt, answer in pairs]
+        problems = [Problem((Message("user", one.prompt),), str(one.answer)) for one in islice(expressions, size)]
+        check(self, "eval_size", not evaluating or len(problems) == size, f"at most {len(problems)}: no more distinct problems")
+        return problems

@@ -7,35 +7,59 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from rltoolkit.task.base import Message
+
 BATCH_ROWS = 1024
 
 
 class Row(NamedTuple):
-    """One row; ``row.read("reward_model.ground_truth")`` walks into nested fields."""
+    """One row of a table, and where it stands, for error messages.
+
+    Every method names a field, dotted where it is nested (``reward_model.ground_truth``), and the config key that chose it.
+    """
 
     values: Mapping[str, Any]
     place: str
 
     def has(self, field: str) -> bool:
-        """Whether the row's table has this top-level field."""
+        """Whether the row has this top-level field."""
         return field in self.values
 
     def read(self, field: str, config: str = "task.path") -> Any:
-        """The value under a dotted name.
+        """The value of a field.
 
         Raises:
-            ValueError: no such field; the message names it, the config key to change and the fields that are there.
+            ValueError: no such field; the message names it, the config key and the fields that are there.
         """
         value: Any = self.values
         for part in field.split("."):
             if not isinstance(value, Mapping) or part not in value:
                 there = ", ".join(self.values)
-                raise ValueError(f"{config}: {self.place} has no field '{field}'; its fields are: {there}")
+                raise ValueError(f"{self.place} has no field '{field}' ({config}); its fields are: {there}")
             value = value[part]
         return value
 
+    def text(self, field: str, config: str = "task.path") -> str:
+        """A field as text: nothing is ``""``, and 73.0 is ``"73"``."""
+        value = self.read(field, config)
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        return "" if value is None else str(value)
 
-def read_rows(path: str, dataset: str, *, config: str = "task.path", subset: str | None = None, split: str = "train") -> Iterator[Row]:
+    def messages(self, field: str, config: str = "task.path") -> tuple[Message, ...]:
+        """A prompt: a list of messages with ``role`` and ``content``, or a string, which becomes the user's only message."""
+        value = self.read(field, config)
+        if isinstance(value, str):
+            return (Message("user", value),)
+        try:
+            return tuple(Message(str(turn["role"]), str(turn["content"])) for turn in value) or (Message("user", ""),)
+        except (TypeError, KeyError):
+            raise ValueError(f"{self.place}: '{field}' ({config}) must be a string or messages with role and content") from None
+
+
+def read_rows(
+    path: str, dataset: str, *, config: str = "task.path", subset: str | None = None, split: str = "train"
+) -> Iterator[Row]:
     """Rows of the file ``path``, or of the hub's ``dataset`` where ``path`` is empty (``subset``, ``split``: the hub's words).
 
     Memory holds one batch of rows at a time.

@@ -1,0 +1,42 @@
+"""MaxRL: each prompt weighs as in maximum likelihood, the more the rarer its correct responses are.
+
+    A_i = (c_i - mean(c)) / mean(c),   0 where no response is correct
+
+c holds the verdicts of the G responses to one prompt, 1 or 0. Dividing by the success rate turns the gradient of the expected
+reward into that of its logarithm. The division needs rewards of 0 and 1, so it reads ``correct``: reward shapers do not act.
+
+Source: Maximum Likelihood Reinforcement Learning, arXiv:2602.02710. Config: ``advantage_estimator=max_rl``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from tensordict import TensorDict
+from torch import Tensor
+
+from rltoolkit.advantage_estimator.base import Scope, advantage, check_group_size, counted_rows, mean
+from rltoolkit.registry import register
+
+
+@register("advantage_estimator", "max_rl")
+@dataclass(frozen=True, kw_only=True)
+class MaxRL:
+    """Mean-normalised verdicts.
+
+    Args:
+        exclude_masked: rows without a trained token leave the group's mean too, and get 0.
+    """
+
+    min_group_size: ClassVar[int] = 2
+    scope: ClassVar[Scope] = "group"
+    exclude_masked: bool = False
+
+    def __call__(self, rollouts: TensorDict) -> Tensor:
+        """rollouts [P, G] with ``correct`` -> float32 [P, G]."""
+        check_group_size(self, rollouts)
+        correct, counted = rollouts["correct"].double(), counted_rows(rollouts, self.exclude_masked)
+        rate = mean(correct, counted)
+        return advantage(torch.where(rate > 0, (correct - rate) / rate, 0), counted)

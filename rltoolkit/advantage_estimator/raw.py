@@ -1,0 +1,32 @@
+"""Raw (REINFORCE): the reward itself, without a baseline.
+
+    A_i = R_i
+
+Unbiased and noisy: the lower end of every comparison of baselines.
+
+Source: REINFORCE, Williams 1992. Config: ``advantage_estimator=raw``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from tensordict import TensorDict
+from torch import Tensor
+
+from rltoolkit.advantage_estimator.base import Scope, checked_rewards
+from rltoolkit.registry import register
+
+
+@register("advantage_estimator", "raw")
+@dataclass(frozen=True, kw_only=True)
+class Raw:
+    """Works with any group size."""
+
+    min_group_size: ClassVar[int] = 1
+    scope: ClassVar[Scope] = "group"
+
+    def __call__(self, rollouts: TensorDict) -> Tensor:
+        """rollouts [P, G] with ``reward`` -> float32 [P, G]. Raises ValueError for a reward that is not finite."""
+        return checked_rewards(self, rollouts).float()

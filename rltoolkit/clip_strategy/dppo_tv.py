@@ -1,0 +1,50 @@
+"""DPPO-TV: drop a token whose probability has moved too far in absolute terms, not one whose ratio has.
+
+    loss = -M r A,   M = 0 where |p - p_old| > delta and the advantage pushes p further away, else 1
+
+p = exp(log_probs). |p - p_old| is the total variation between the two policies reduced to "this token or any other". A
+rare token may grow many times over; a frequent one may not lose much mass, however close to 1 its ratio.
+
+Source: DPPO, arXiv:2602.04879, eq. 11 to 13 (binary total variation); there the old policy is the one that sampled.
+Config: ``clip_strategy=dppo_tv``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from rltoolkit.checks import check_tokens
+from rltoolkit.clip_strategy.base import TokenLoss, masked_log_ratio, without_gradient
+from rltoolkit.registry import check, register
+
+
+@register("clip_strategy", "dppo_tv")
+@dataclass(frozen=True, kw_only=True)
+class DPPOTV:
+    """A trust region on the probability itself.
+
+    Args:
+        delta: how far a token's probability may move; in [0, 1].
+    """
+
+    scope: ClassVar[str] = "token"
+
+    delta: float = 0.15
+
+    def __post_init__(self) -> None:
+        check(self, "delta", 0 <= self.delta <= 1, "in [0, 1]")
+
+    def __call__(self, log_probs: Tensor, old_log_probs: Tensor, advantages: Tensor, mask: Tensor) -> TokenLoss:
+        """All arguments [N, T]; a dropped token's loss is 0."""
+        check_tokens(self, log_probs=log_probs, old_log_probs=old_log_probs, advantages=advantages, mask=mask)
+        ratio = masked_log_ratio(log_probs, old_log_probs, mask).exp()
+        shift = log_probs.detach().exp() - old_log_probs.exp()
+        return without_gradient(
+            -ratio * advantages,
+            mask,
+            clipped_low=mask & (shift < -self.delta) & (advantages < 0),
+            clipped_high=mask & (shift > self.delta) & (advantages > 0),
+        )

@@ -1,0 +1,197 @@
+"""Evaluation: avg@k, pass@k and cons@k, each with a bootstrap interval over problems.
+
+    avg@k  = mean over problems of (right responses / responses)
+    pass@k = mean over problems of 1 - C(n - c, k) / C(n, k),   c right ones among n responses
+    cons@k = share of problems whose most frequent extracted answer is right
+
+The paper samples every problem k = 32 times at temperature 1.0 and top-p 0.7. What was asked (sampling, verifier) is part of
+the result, since numbers of different protocols do not compare.
+
+Source: DAPO, arXiv:2503.14476, section 4.1 (avg@32); pass@k: Chen et al., arXiv:2107.03374, eq. 1; cons@k: majority vote of
+Wang et al., arXiv:2203.11171.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from rltoolkit.reward_function.base import RewardFunction
+from rltoolkit.rollout_batch import text_list
+from rltoolkit.rollout_engine.base import RolloutEngine, Sampling
+from rltoolkit.task.base import Problem
+
+RESAMPLES = 2000
+CHUNK_PROMPTS = 64
+
+
+class Estimate(NamedTuple):
+    """A mean over problems and its 95 % interval, all in [0, 1]."""
+
+    value: float
+    low: float
+    high: float
+
+
+def avg_at_k(correct: ArrayLike) -> Estimate:
+    """Mean accuracy of ``correct`` [problems, k] bool."""
+    return bootstrap(_verdicts(correct).mean(1))
+
+
+def pass_at_k(correct: ArrayLike, k: int) -> Estimate:
+    """Chance that at least one of k responses is right, unbiased from n >= k of them: ``correct`` [problems, n] bool.
+
+    Raises:
+        ValueError: k is not in [1, n].
+    """
+    verdicts = _verdicts(correct)
+    n = verdicts.shape[1]
+    if not 1 <= k <= n:
+        raise ValueError(f"pass@k: k={k} must be in [1, {n}], the number of responses to each problem")
+    return bootstrap([1 - math.comb(n - int(c), k) / math.comb(n, k) for c in verdicts.sum(1)])
+
+
+def cons_at_k(answers: Sequence[Sequence[str | None]], correct: ArrayLike) -> Estimate:
+    """Accuracy of the majority vote: ``answers`` [problems][k] extracted (None: nothing found), ``correct`` [problems, k].
+
+    Responses without an answer do not vote; of equally frequent answers the first one seen wins.
+    """
+    return bootstrap([_vote_is_right(*problem) for problem in zip(answers, _verdicts(correct), strict=True)])
+
+
+def bootstrap(scores: ArrayLike) -> Estimate:
+    """Mean of one score for each problem, with the 2.5th and 97.5th percentile of its bootstrap distribution.
+
+    The resamples are always the same ones, so that equal scores give equal intervals. Equal scores of all problems give an
+    interval of width zero: resampling cannot see what never occurred.
+    """
+    scores = np.asarray(scores, dtype=float)
+    draws = np.random.default_rng(0)
+    means = [draws.choice(scores, len(scores)).mean() for _ in range(RESAMPLES)]
+    low, high = np.quantile(means, [0.025, 0.975])
+    return Estimate(float(scores.mean()), float(low), float(high))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """The result of one evaluation, with the protocol that gave it."""
+
+    avg_at_k: Estimate
+    pass_at_k: Estimate
+    cons_at_k: Estimate
+    k: int
+    problems: int
+    response_length: float
+    """mean, in tokens"""
+    truncated: float
+    """share of responses that the length limit stopped"""
+    seconds: float
+    generated_tokens: int
+    reward_function: str
+    """the verifier and its hyperparameters, ``integer_answer(window=300)``"""
+    sampling: Sampling
+
+    def row(self) -> dict[str, float | int | str]:
+        """One flat row for CSV or JSON; ``evaluation_seconds`` and ``evaluation_tokens`` are the cost of the evaluation itself."""
+        columns: dict[str, float | int | str] = {}
+        for name in ("avg_at_k", "pass_at_k", "cons_at_k"):
+            estimate = getattr(self, name)
+            columns |= {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+        return {
+            **columns,
+            "k": self.k,
+            "problems": self.problems,
+            "response_length": self.response_length,
+            "truncated": self.truncated,
+            "evaluation_seconds": self.seconds,
+            "evaluation_tokens": self.generated_tokens,
+            "reward_function": self.reward_function,
+            **dataclasses.asdict(self.sampling),
+        }
+
+
+def evaluate(
+    engine: RolloutEngine,
+    encode: Callable[[Problem], list[int]],
+    problems: Sequence[Problem],
+    reward_function: RewardFunction,
+    *,
+    k: int,
+    sampling: Sampling,
+    seed: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    """Sample every problem k times and score the responses.
+
+    Args:
+        engine: holds the policy.
+        encode: a problem as prompt token ids.
+        problems: P of them, at least one.
+        reward_function: the verifier; only its verdict counts here, not its reward.
+        k: responses to each problem, at least 1.
+        sampling: how they are drawn.
+        seed: problem p is sampled with a seed that depends on this one and p alone, whatever the chunks.
+        progress: called after each chunk with the number of problems done and in all.
+
+    Raises:
+        ValueError: no problems, or k below 1.
+    """
+    if not problems or k < 1:
+        raise ValueError(f"an evaluation needs at least one problem and k >= 1; got {len(problems)} problems and k={k}")
+    start = time.perf_counter()
+    seeds = np.random.SeedSequence(seed).generate_state(len(problems)).tolist()
+    correct: list[list[bool]] = []
+    answers: list[list[str | None]] = []
+    truncated = generated_tokens = 0
+    for first in range(0, len(problems), CHUNK_PROMPTS):
+        chunk = problems[first : first + CHUNK_PROMPTS]
+        rollouts = engine.generate([encode(problem) for problem in chunk], k, sampling, seeds[first : first + len(chunk)])
+        texts = text_list(rollouts, "response_text")
+        verdict = reward_function(texts, [problem.answer for problem in chunk for _ in range(k)])
+        correct += verdict.correct.view(len(chunk), k).tolist()
+        answers += [[reward_function.extract(text) for text in texts[row * k : (row + 1) * k]] for row in range(len(chunk))]
+        truncated += int(rollouts["truncated"].sum())
+        generated_tokens += int(rollouts["response_length"].sum())
+        if progress is not None:
+            progress(first + len(chunk), len(problems))
+    return Evaluation(
+        avg_at_k=avg_at_k(correct),
+        pass_at_k=pass_at_k(correct, k),
+        cons_at_k=cons_at_k(answers, correct),
+        k=k,
+        problems=len(problems),
+        response_length=generated_tokens / (len(problems) * k),
+        truncated=truncated / (len(problems) * k),
+        seconds=time.perf_counter() - start,
+        generated_tokens=generated_tokens,
+        reward_function=_described(reward_function),
+        sampling=sampling,
+    )
+
+
+def _verdicts(correct: ArrayLike) -> np.ndarray:
+    verdicts = np.asarray(correct, dtype=bool)
+    if verdicts.ndim != 2 or 0 in verdicts.shape:
+        raise ValueError(f"verdicts must be [problems, k], at least one of each; got shape {verdicts.shape}")
+    return verdicts
+
+
+def _vote_is_right(answers: Sequence[str | None], correct: np.ndarray) -> bool:
+    votes = Counter(answer for answer in answers if answer is not None)
+    if not votes:
+        return False
+    winner, _ = votes.most_common(1)[0]  # equal counts come in the order first seen
+    return bool(correct[list(answers).index(winner)])
+
+
+def _described(component: object) -> str:
+    name = getattr(component, "name", type(component).__name__)
+    fields = dataclasses.asdict(component) if dataclasses.is_dataclass(component) else {}  # type: ignore[arg-type]
+    return f"{name}({', '.join(f'{field}={value}' for field, value in fields.items())})"

@@ -1,0 +1,42 @@
+"""Sequence mask: the importance weight of the whole response, and 0 for a response that the trainer finds far likelier.
+
+    weight = rho where rho <= C, else 0,   rho = prod over the row of exp(old_log_probs - rollout_log_probs)
+
+Where ``sequence_tis`` truncates, this drops: a response beyond the bound is taken for an accident of the sampler.
+
+Source: Liu et al., "When speed kills stability: demystifying RL collapse from the training-inference mismatch", 2025
+(sequence-level masked importance sampling).
+Config: ``importance_correction=sequence_mask``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rltoolkit.checks import check_tokens
+from rltoolkit.importance_correction.base import row_rho
+from rltoolkit.registry import check, register
+
+
+@register("importance_correction", "sequence_mask")
+@dataclass(frozen=True, kw_only=True)
+class SequenceMask:
+    """rho of the response, the same for all its tokens, 0 above C.
+
+    Args:
+        threshold: the bound C; at least 1.
+    """
+
+    threshold: float = 2.0
+
+    def __post_init__(self) -> None:
+        check(self, "threshold", self.threshold >= 1, "at least 1")
+
+    def __call__(self, old_log_probs: Tensor, rollout_log_probs: Tensor, mask: Tensor) -> Tensor:
+        """All [N, T]; see ``ImportanceCorrection``."""
+        check_tokens(self, old_log_probs=old_log_probs, rollout_log_probs=rollout_log_probs, mask=mask)
+        rho = row_rho(old_log_probs, rollout_log_probs, mask)
+        return torch.where(mask & (rho <= self.threshold), rho, 0.0)

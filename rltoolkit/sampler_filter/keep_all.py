@@ -1,0 +1,26 @@
+"""Keep all: every group trains, those without a difference between their responses included.
+
+    keep = True
+
+Source: the naive GRPO baseline of DAPO, arXiv:2503.14476, table 1. Config: ``sampler_filter=[keep_all]``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from tensordict import TensorDict
+from torch import Tensor
+
+from rltoolkit.registry import register
+
+
+@register("sampler_filter", "keep_all")
+@dataclass(frozen=True, kw_only=True)
+class KeepAll:
+    """No filter."""
+
+    def __call__(self, rollouts: TensorDict) -> Tensor:
+        """rollouts [P, G] -> bool [P], all True."""
+        return torch.ones(rollouts.shape[0], dtype=torch.bool, device=rollouts["correct"].device)

@@ -1,0 +1,78 @@
+"""Ctrl-C and SIGTERM: stop where nothing is lost.
+
+The first signal lets the optimizer step in progress finish (sampling is left at once, since nothing of an unfinished rollout
+step is kept), then training ends as if it were done, checkpoint included. The second signal stops at once.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import lightning as L
+import torch
+
+
+class StopRequested(Exception):
+    """Raised inside sampling to leave it at once; nothing of the unfinished rollout step is kept."""
+
+
+class Interrupts(L.Callback):
+    """Turns signals into an orderly end; ``received`` is the signal's number, 0 if none came."""
+
+    def __init__(self) -> None:
+        self.received = 0
+        self._trainer: L.Trainer | None = None
+        self._leave_at_once = False
+        self._previous: dict[int, Any] = {}
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Install the handlers, over Lightning's own, which would skip the end of training."""
+        self._trainer = trainer
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._previous[number] = signal.signal(number, self._on_signal)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Give the handlers back."""
+        self.restore()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Give the handlers back."""
+        self.restore()
+
+    def restore(self) -> None:
+        """Put back the handlers found at the start."""
+        while self._previous:
+            signal.signal(*self._previous.popitem())
+
+    def should_stop(self) -> bool:
+        """Whether training should end here; the same answer on every rank."""
+        trainer = self._trainer
+        if trainer is None:
+            return False
+        stop = bool(self.received)
+        if trainer.world_size > 1:
+            stop = bool(trainer.strategy.reduce(torch.tensor(float(stop), device=trainer.strategy.root_device), reduce_op="max"))
+        if stop:
+            trainer.should_stop = True
+        return stop
+
+    @contextmanager
+    def leaving_at_once(self) -> Iterator[None]:
+        """While this is open a signal raises StopRequested (with one rank; several have to stop together)."""
+        self._leave_at_once = self._trainer is not None and self._trainer.world_size == 1
+        try:
+            yield
+        finally:
+            self._leave_at_once = False
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self.received:
+            self.restore()
+            raise KeyboardInterrupt
+        self.received = number
+        if self._leave_at_once:
+            raise StopRequested

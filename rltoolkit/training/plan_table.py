@@ -1,0 +1,45 @@
+"""The one table at the start of a run: every batch size, derived; the components; where the files go."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+from rich.table import Table
+
+from rltoolkit.compose import Components, StepPlan
+from rltoolkit.model.policy import PolicyModel
+
+
+def plan_table(
+    cfg: DictConfig, components: Components, plan: StepPlan, policy: PolicyModel, folder: Path, resumed_from: Path | None
+) -> Table:
+    """What is about to happen, in numbers."""
+    objective, trainer = components.objective, cfg.trainer
+    parameters = sum(parameter.numel() for parameter in policy.parameters())
+    ranks = trainer.devices * trainer.num_nodes
+    names = [objective.clip_strategy.name, objective.loss_aggregator.name]
+    names += [f"kl {objective.kl_penalty.name}", f"correction {objective.importance_correction.name}"]
+    rows = {
+        "model": f"{components.model.name}, {parameters / 1e6:.2f}M parameters, {trainer.compute_dtype}, {ranks} process(es)",
+        "task": f"{components.task.name}, verified by {components.reward_function.name}",
+        "rollout step": f"{cfg.prompts_per_step} prompts x {cfg.group_size} responses = {plan.responses_per_step}, "
+        f"at most {cfg.sampling.max_new_tokens} tokens each, sampled by {components.rollout_engine.name}",
+        "mini-batch": f"{cfg.mini_batch_size} responses -> {plan.optimizer_steps_per_rollout} optimizer steps a rollout step",
+        "micro-batch": f"{trainer.micro_batch_tokens} tokens",
+        "length of the run": f"{trainer.max_steps} optimizer steps = {plan.rollout_steps} rollout steps, "
+        f"warm-up {plan.warmup_optimizer_steps} optimizer steps",
+        "rollouts": _joined(components.reward_shapers, "no shaper") + "; " + _joined(components.sampler_filters, "no filter"),
+        "objective": f"{components.advantage_estimator.name}; " + ", ".join(names),
+        "files": str(folder),
+    }
+    if resumed_from is not None:
+        rows["continues from"] = resumed_from.name
+    table = Table(show_header=False, title=f"rltoolkit  seed {cfg.seed}", title_justify="left")
+    for name, text in rows.items():
+        table.add_row(f"[bold]{name}", text)
+    return table
+
+
+def _joined(components: tuple, none: str) -> str:
+    return " + ".join(component.name for component in components) or none

@@ -1,0 +1,261 @@
+"""One run, from a checked configuration to a finished folder: the table of contents of training."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from hydra.utils import instantiate
+from lightning.pytorch.strategies import ModelParallelStrategy
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from tensordict import TensorDict
+
+from rltoolkit.collector import CollectedStep, Collector, EncodedProblem
+from rltoolkit.compose import Components, StepPlan
+from rltoolkit.config import ConfigError
+from rltoolkit.evaluation import Evaluation, evaluate
+from rltoolkit.model.loading import encode, load_policy, load_tokenizer
+from rltoolkit.rollout_engine.base import RolloutEngine, Sampling
+from rltoolkit.task.base import Problem
+from rltoolkit.training.checkpoints import Checkpoints, newest_checkpoint
+from rltoolkit.training.data import RolloutData
+from rltoolkit.training.evaluator import Evaluator
+from rltoolkit.training.interrupts import Interrupts
+from rltoolkit.training.module import PolicyModule
+from rltoolkit.training.plan_table import plan_table
+from rltoolkit.training.progress import ProgressBar, ProgressLines
+from rltoolkit.training.run_log import RunLog
+from rltoolkit.training.weight_sync import WeightSync
+
+log = logging.getLogger(__name__)
+
+EVALUATION_SEED = 2024
+"""Every evaluation draws with the same seeds, so that two evaluations differ by their policies only."""
+
+
+def train(cfg: DictConfig, components: Components, plan: StepPlan, folder: Path, console: Console) -> int:
+    """Train to the end, or on from the newest checkpoint in the folder.
+
+    Returns:
+        The number of the signal that ended the run early, 0 if it finished.
+
+    Raises:
+        ConfigError: a prompt or answer problem that only the data shows (missing file, empty task).
+        EngineDied, StaleWeights, NotFinite, GenerationLimit: what happened; the last checkpoint stands.
+    """
+    train_problems, held_out = load_problems(cfg, components)
+    model_path = components.model(cfg.seed)
+    tokenizer = load_tokenizer(model_path)
+
+    def encode_problem(problem: Problem) -> list[int]:
+        return encode(tokenizer, problem.messages, components.model.chat)
+
+    problems = encode_problems(train_problems, encode_problem, cfg.sampling.max_prompt_tokens)
+    needs_reference = components.objective.kl_penalty.needs_reference
+    module = PolicyModule(
+        policy=load_policy(model_path),
+        objective=components.objective,
+        optimizer=OmegaConf.to_object(cfg.optimizer),
+        settings=OmegaConf.to_object(cfg.trainer),
+        warmup_optimizer_steps=plan.warmup_optimizer_steps,
+        temperature=cfg.sampling.temperature,
+        reference=load_policy(model_path) if needs_reference else None,
+    )
+    save_model_files(model_path, folder)
+    resumed_from = newest_checkpoint(folder)
+    console.print(plan_table(cfg, components, plan, module.policy, folder, resumed_from))
+
+    interrupts, sync = Interrupts(), WeightSync(cfg.trainer.sync_tolerance)
+    run_log = RunLog(folder, rollouts_every=cfg.trainer.log_rollouts_every, others=[lambda: sync.metrics])
+    bar = ProgressBar(run_log) if console.is_terminal else None
+
+    def on_collected(step: CollectedStep) -> None:
+        run_log.on_collected(step, data.collector.rollout_step)
+        sync.remember_probe(step.rollouts)
+
+    def annotate(rows: TensorDict) -> TensorDict:
+        if plan.optimizer_steps_per_rollout > 1 or cfg.trainer.always_score:
+            rows["old_log_probs"] = module.score(rows)
+        return rows
+
+    data = RolloutData(
+        make_collector=collector_factory(cfg, components, problems, model_path, bar),
+        mini_batch_size=cfg.mini_batch_size,
+        seed=cfg.seed,
+        annotate=annotate,
+        on_collected=on_collected,
+        interrupts=interrupts,
+    )
+    evaluator = Evaluator(
+        folder,
+        every=cfg.evaluation.every,
+        run=lambda engine: evaluate_policy(cfg, components, engine, encode_problem, held_out),
+        log=run_log,
+        interrupts=interrupts,
+        announce=lambda step, result: announce_evaluation(console, step, result),
+    )
+    checkpoints = Checkpoints(folder, every=cfg.trainer.checkpoint_every, keep=cfg.trainer.keep_checkpoints)
+    progress = bar or ProgressLines(run_log, console)
+    # in the order in which they act on the end of a mini-batch
+    callbacks: list[L.Callback] = [interrupts, sync, run_log, progress, evaluator, checkpoints]
+    trainer = make_trainer(cfg, folder, callbacks)
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=resumed_from, weights_only=False)
+    finally:
+        interrupts.restore()
+        if hasattr(data, "collector"):
+            data.collector.engine.close()
+    return interrupts.received
+
+
+def load_problems(cfg: DictConfig, components: Components) -> tuple[list[Problem], list[Problem]]:
+    """The training problems and the held-out ones, before any model loads. Raises ConfigError."""
+    try:
+        train_problems = list(components.task("train", cfg.seed))
+        held_out = list((components.eval_task or components.task)("eval", cfg.seed))[: cfg.evaluation.problems]
+    except (FileNotFoundError, ValueError) as error:
+        raise ConfigError(str(error)) from error
+    for name, split in (("training", train_problems), ("held-out", held_out)):
+        if not split:
+            raise ConfigError(f"task={components.task.name}: no {name} problems")
+    return train_problems, held_out
+
+
+def encode_problems(
+    problems: list[Problem], encode_problem: Callable[[Problem], list[int]], max_prompt_tokens: int
+) -> list[EncodedProblem]:
+    """Token ids of the prompts; those that are too long are left out and counted. Raises ConfigError if none is left."""
+    encoded = [EncodedProblem(tokens=encode_problem(each), answer=each.answer, index=row) for row, each in enumerate(problems)]
+    kept = [problem for problem in encoded if len(problem.tokens) <= max_prompt_tokens]
+    if not kept:
+        shortest = min(len(problem.tokens) for problem in encoded)
+        raise ConfigError(
+            f"sampling.max_prompt_tokens={max_prompt_tokens}: every prompt is longer, the shortest has {shortest} tokens"
+        )
+    if len(kept) < len(encoded):
+        log.info(
+            "%d of %d prompts are longer than sampling.max_prompt_tokens=%d and left out",
+            len(encoded) - len(kept), len(encoded), max_prompt_tokens,
+        )  # fmt: skip
+    return kept
+
+
+def collector_factory(
+    cfg: DictConfig, components: Components, problems: list[EncodedProblem], model_path: Path, bar: ProgressBar | None
+) -> Callable[[L.Trainer], Collector]:
+    """Starts engine and collector; called when the trainer's process group exists, which an engine must not bring up itself."""
+
+    def make(trainer: L.Trainer) -> Collector:
+        return Collector(
+            engine=start_engine(cfg, components, model_path),
+            problems=problems,
+            prompt_sampler=components.prompt_sampler,
+            reward_function=components.reward_function,
+            reward_shapers=components.reward_shapers,
+            sampler_filters=components.sampler_filters,
+            advantage_estimator=components.advantage_estimator,
+            prompts_per_step=cfg.prompts_per_step,
+            group_size=cfg.group_size,
+            sampling=training_sampling(cfg),
+            seed=cfg.seed,
+            refill=OmegaConf.to_object(cfg.collector),
+            rank=trainer.global_rank,
+            world_size=trainer.world_size,
+            all_gather=all_gather_objects,
+            on_progress=bar.on_collecting if bar is not None else lambda kept, needed: None,
+        )
+
+    return make
+
+
+def start_engine(cfg: DictConfig, components: Components, model_path: Path) -> RolloutEngine:
+    """An engine with room for the longest training or evaluation row."""
+    longest = max(cfg.sampling.max_new_tokens, cfg.evaluation.max_new_tokens)
+    return components.rollout_engine(model_path=model_path, max_length=cfg.sampling.max_prompt_tokens + longest, seed=cfg.seed)
+
+
+def training_sampling(cfg: DictConfig) -> Sampling:
+    """How training rollouts are drawn."""
+    return Sampling(temperature=cfg.sampling.temperature, top_p=cfg.sampling.top_p, max_new_tokens=cfg.sampling.max_new_tokens)
+
+
+def evaluate_policy(
+    cfg: DictConfig,
+    components: Components,
+    engine: RolloutEngine,
+    encode_problem: Callable[[Problem], list[int]],
+    held_out: list[Problem],
+) -> Evaluation:
+    """avg@k, pass@k and cons@k of the engine's policy, under the protocol of the config key ``evaluation``."""
+    asked = cfg.evaluation
+    return evaluate(
+        engine,
+        encode_problem,
+        held_out,
+        components.reward_function,
+        k=asked.k,
+        sampling=Sampling(temperature=asked.temperature, top_p=asked.top_p, max_new_tokens=asked.max_new_tokens),
+        seed=EVALUATION_SEED,
+    )
+
+
+def announce_evaluation(console: Console, step: int, result: Evaluation) -> None:
+    """One line for each evaluation."""
+    average = result.avg_at_k
+    console.print(
+        f"held-out after {step} optimizer steps: avg@{result.k} {average.value:.3f} [{average.low:.3f}, {average.high:.3f}]  "
+        f"pass@{result.k} {result.pass_at_k.value:.3f}  cons@{result.k} {result.cons_at_k.value:.3f}  "
+        f"truncated {result.truncated:.3f}",
+        highlight=False,
+    )
+
+
+def make_trainer(cfg: DictConfig, folder: Path, callbacks: list[L.Callback]) -> L.Trainer:
+    """A Lightning trainer with FSDP2 over all processes; gloo on CPUs."""
+    settings = cfg.trainer
+    on_cpu = settings.accelerator == "cpu" or (settings.accelerator == "auto" and not torch.cuda.is_available())
+    strategy = ModelParallelStrategy(
+        data_parallel_size=settings.devices * settings.num_nodes,
+        tensor_parallel_size=1,
+        process_group_backend="gloo" if on_cpu else None,
+    )
+    return L.Trainer(
+        accelerator="cpu" if on_cpu else settings.accelerator,
+        devices=settings.devices,
+        num_nodes=settings.num_nodes,
+        strategy=strategy,
+        max_steps=settings.max_steps,
+        max_epochs=-1,
+        callbacks=callbacks,
+        logger=[instantiate(logger) for logger in cfg.logger.values()] or False,
+        default_root_dir=folder,
+        enable_checkpointing=False,
+        enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
+        enable_model_summary=False,
+        limit_val_batches=0,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+    )
+
+
+def all_gather_objects(item: Any) -> list[Any]:
+    """One object from each rank, in their order."""
+    if not torch.distributed.is_initialized() or torch.distributed.get_world_size() == 1:
+        return [item]
+    items: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(items, item)
+    return items
+
+
+def save_model_files(model_path: Path, folder: Path) -> None:
+    """Put the model's config and tokenizer beside the checkpoints, so that a run's folder is enough to evaluate or export it."""
+    target = folder / "model"
+    target.mkdir(parents=True, exist_ok=True)
+    for source in model_path.iterdir():
+        if source.is_file() and source.suffix in {".json", ".txt", ".model", ".jinja"} and "index" not in source.name:
+            (target / source.name).write_bytes(source.read_bytes())

@@ -1,0 +1,173 @@
+"""What a run writes down: one row of metrics for each optimizer step, and samples of what the model wrote."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from tensordict import TensorDict
+
+from rltoolkit.collector import CollectedStep, counter_metrics
+from rltoolkit.rollout_batch import text_list
+
+REFLECTION = re.compile(
+    r"\b(wait|hold on|let me (?:check|re-?check|verify|double-check|re-?think|re-?consider)|re-?check|double-check|on second thought|"
+    r"i made a mistake|that'?s not right|actually, no)\b",
+    re.IGNORECASE,
+)
+"""Phrases of reconsideration, after the paper's section 4.4 on reflective behaviour."""
+
+
+class CsvTable:
+    """A CSV file that grows row by row; a new column makes it write the file anew.
+
+    Args:
+        path: the file; rows that are already in it stay, as far as ``keep`` says so.
+        keep: which of the rows found at the start to keep (a resumed run drops those after its checkpoint).
+    """
+
+    def __init__(self, path: Path, keep: Callable[[dict[str, str]], bool] = lambda row: True) -> None:
+        self.path = path
+        self.rows: list[dict[str, Any]] = []
+        if path.exists():
+            with path.open(newline="") as file:
+                self.rows = [row for row in csv.DictReader(file) if keep(row)]
+        self.columns = list(self.rows[0]) if self.rows else []
+        if path.exists():
+            self._rewrite()
+
+    def append(self, row: dict[str, Any]) -> None:
+        """Write one row; columns it lacks stay blank."""
+        self.rows.append(row)
+        new = [name for name in row if name not in self.columns]
+        if new:
+            self.columns += new
+            self._rewrite()
+        else:
+            with self.path.open("a", newline="") as file:
+                csv.DictWriter(file, self.columns).writerow(row)
+
+    def _rewrite(self) -> None:
+        partial = self.path.with_suffix(".partial")
+        with partial.open("w", newline="") as file:
+            writer = csv.DictWriter(file, self.columns)
+            writer.writeheader()
+            writer.writerows(self.rows)
+        partial.replace(self.path)
+
+
+class RunLog(L.Callback):
+    """Writes metrics.csv and rollouts/, and hands the same metrics to Lightning's loggers (wandb, TensorBoard).
+
+    Args:
+        folder: the run's folder.
+        rollouts_every: rollout steps between two files of sampled responses.
+        others: callables whose metrics go into the same row (weight sync, timers).
+    """
+
+    def __init__(self, folder: Path, *, rollouts_every: int, others: list[Callable[[], dict[str, float]]]) -> None:
+        self.folder = folder
+        self.rollouts_every = rollouts_every
+        self.others = others
+        self.seconds = 0.0
+        self.generated_tokens = 0
+        self.latest: dict[str, float] = {}
+        self._rollout_metrics: dict[str, float] = {}
+        self._table: CsvTable | None = None
+        self._clock = self._step_clock = time.perf_counter()
+        self._generation_seconds = 0.0
+
+    def on_collected(self, step: CollectedStep, rollout_step: int) -> None:
+        """Take the metrics of a new rollout step; its rows of metrics.csv all carry them."""
+        self._generation_seconds = time.perf_counter() - self._step_clock
+        self.generated_tokens += step.counters.generated_tokens
+        metrics = rollout_metrics(step)
+        metrics["rollout_step"] = rollout_step
+        metrics["generated_tokens_total"] = self.generated_tokens
+        metrics["seconds_generation"] = self._generation_seconds
+        metrics["tokens_per_second_generation"] = step.counters.generated_tokens / max(self._generation_seconds, 1e-9)
+        self._rollout_metrics = metrics
+        if self._table is not None and (rollout_step - 1) % self.rollouts_every == 0:
+            write_rollouts(self.folder / "rollouts" / f"step_{rollout_step:05d}.jsonl", step.rollouts)
+        self._step_clock = time.perf_counter()
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Open metrics.csv; a resumed run drops the rows of optimizer steps that it will make again."""
+        self._clock = self._step_clock = time.perf_counter()
+        if trainer.is_global_zero:
+            self._table = CsvTable(self.folder / "metrics.csv", lambda row: int(row["optimizer_step"]) <= trainer.global_step)
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, *_: Any) -> None:
+        """One row for each optimizer step."""
+        now = time.perf_counter()
+        self.seconds += now - self._clock
+        training = {"seconds_update": now - self._step_clock}
+        self._clock = self._step_clock = now
+        training["tokens_per_second_update"] = int(batch["loss_mask"].sum()) / max(training["seconds_update"], 1e-9)
+        row: dict[str, float] = {"optimizer_step": trainer.global_step, **self._rollout_metrics, "seconds": self.seconds}
+        row |= training | dict(pl_module.step_metrics)  # type: ignore[arg-type]
+        for other in self.others:
+            row |= other()
+        self.latest = row
+        if self._table is not None:
+            self._table.append({name: _short(value) for name, value in row.items()})
+        for logger in trainer.loggers:
+            logger.log_metrics(row, step=trainer.global_step)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Running totals and the metrics of the current rollout step."""
+        return {"seconds": self.seconds, "generated_tokens": self.generated_tokens, "rollout": self._rollout_metrics}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue the totals."""
+        self.seconds, self.generated_tokens = state_dict["seconds"], state_dict["generated_tokens"]
+        self._rollout_metrics = state_dict["rollout"]
+
+
+def rollout_metrics(step: CollectedStep) -> dict[str, float]:
+    """What the sampled responses of a rollout step look like, all groups counted, those rejected as well."""
+    sampled, lengths = step.sampled, step.sampled["response_length"].double()
+    correct = sampled["correct"].double()
+    texts = text_list(sampled, "response_text")
+    percentiles = torch.quantile(lengths, torch.tensor([0.1, 0.5, 0.9], dtype=lengths.dtype)).tolist()
+    group_accuracy = correct.mean(1)
+    return {
+        "accuracy": float(correct.mean()),
+        "reward": float(sampled["reward"].mean()),
+        "response_length": float(lengths.mean()),
+        "response_length_max": float(lengths.max()),
+        **{f"response_length_p{p}": value for p, value in zip((10, 50, 90), percentiles, strict=True)},
+        "truncated": float(sampled["truncated"].double().mean()),
+        "zero_variance_groups": float(((group_accuracy == 0) | (group_accuracy == 1)).double().mean()),
+        "reflection_rate": sum(bool(REFLECTION.search(text)) for text in texts) / len(texts),
+        "policy_age": float(sampled["policy_version"].max() - step.rollouts["policy_version"].double().mean()),
+        **counter_metrics(step.counters),
+    }
+
+
+def write_rollouts(path: Path, rollouts: TensorDict, groups: int = 4) -> None:
+    """The first groups as JSON lines, one for each response: what was written, the verdict, reward, advantage and length."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rollouts = rollouts[:groups]
+    texts, answers = text_list(rollouts, "response_text"), text_list(rollouts, "answer")
+    numbers = {
+        name: rollouts[name].reshape(-1).tolist()
+        for name in ("prompt_index", "correct", "reward", "response_length", "truncated", "policy_version")
+    }
+    advantages = rollouts["advantage"]
+    numbers["advantage"] = (advantages if advantages.ndim == 2 else advantages.mean(-1)).reshape(-1).tolist()
+    with path.open("w") as file:
+        for row, (text, answer) in enumerate(zip(texts, answers, strict=True)):
+            entry = {name: values[row] for name, values in numbers.items()} | {"answer": answer, "response": text}
+            file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+
+
+def _short(value: Any) -> Any:
+    return f"{value:.6g}" if isinstance(value, float) else value

@@ -1,0 +1,53 @@
+"""The generated task of the smollm2 preset."""
+
+import re
+
+import pytest
+
+from rltoolkit.task.chat_arithmetic import ChatArithmetic
+
+
+def questions(task: ChatArithmetic, split: str, seed: int) -> list[str]:
+    return [problem.messages[-1].content for problem in task(split, seed)]
+
+
+def result(text: str) -> int:
+    return eval(re.search(r"\d+[-+*]\d+", text).group())
+
+
+def test_answers_and_worked_examples_are_right() -> None:
+    for problem in ChatArithmetic(train_size=200)("train", seed=1):
+        assert [message.role for message in problem.messages] == ["user", "assistant"] * 4 + ["user"]
+        assert result(problem.messages[-1].content) == int(problem.answer) >= 0
+        for question, worked in zip(problem.messages[:-1:2], problem.messages[1::2], strict=True):
+            assert worked.content.endswith(f"\nAnswer: {result(question.content)}")
+
+
+@pytest.mark.parametrize(("share", "two_digit"), [(0.0, 0), (0.25, 20), (1.0, 80)])
+def test_the_share_of_two_digit_questions(share: float, two_digit: int) -> None:
+    """Of 80 questions, 80 * share have numbers from 10 to 99."""
+    texts = questions(ChatArithmetic(eval_size=80, two_digit_share=share), "eval", 0)
+    assert sum(bool(re.search(r"\d\d[-+]\d\d", text)) for text in texts) == two_digit
+
+
+def test_eval_is_distinct_the_same_for_every_seed_and_disjoint_from_train_and_examples() -> None:
+    task = ChatArithmetic()
+    evaluation = questions(task, "eval", 0)
+    assert len(set(evaluation)) == 100
+    assert evaluation == questions(task, "eval", 7)
+    assert set(evaluation).isdisjoint(questions(task, "train", 0) + questions(task, "train", 7))
+    problem = task("train", 0)[0]
+    assert set(evaluation).isdisjoint(message.content for message in problem.messages)
+
+
+def test_train_follows_from_the_seed() -> None:
+    task = ChatArithmetic(train_size=50)
+    assert task("train", 3) == task("train", 3)
+    assert task("train", 3) != task("train", 4)
+
+
+def test_values_out_of_range_are_named() -> None:
+    with pytest.raises(ValueError, match=r"task\.two_digit_share=1\.5 \(chat_arithmetic\)"):
+        ChatArithmetic(two_digit_share=1.5)
+    with pytest.raises(ValueError, match=r"task\.eval_size=400 \(chat_arithmetic\): must be smaller"):
+        ChatArithmetic(eval_size=400, two_digit_share=0.0)
