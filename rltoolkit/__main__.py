@@ -8,6 +8,8 @@ import os
 import re
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 
@@ -48,21 +50,29 @@ from rltoolkit.config import ConfigError  # noqa: E402
 from rltoolkit.rollout_engine.base import EngineDied  # noqa: E402
 from rltoolkit.rollout_engine.parity import StaleWeights  # noqa: E402
 from rltoolkit.run_folder import RunFolder, is_first_process  # noqa: E402
+from rltoolkit.training.errors import NotFinite  # noqa: E402
 
 FILE_GROUPS = ("preset", "experiment", "ablation", "logger")
-REPORTED = (ConfigError, registry.UnknownName, EngineDied, StaleWeights, GenerationLimit)
-"""Errors whose message says all there is to know: no traceback unless verbose=true."""
+ACTIONABLE = (EngineDied, StaleWeights, GenerationLimit, NotFinite)
+"""Errors of a run whose message says all there is to know: no traceback unless verbose=true."""
 
 _exit_status = 0
 
 
 def main() -> None:
     """Entry point; exits with 0, 1 (a run failed), 2 (bad input), 130 or 143 (interrupted)."""
-    try:
+    with report_errors():
         compose.publish()
         check_choices(sys.argv[1:])
         job()
-        sys.exit(1 if sweep.failed else _exit_status)
+    sys.exit(1 if sweep.failed else _exit_status)
+
+
+@contextmanager
+def report_errors() -> Iterator[None]:
+    """Turn the errors that a user can act on into one message and an exit status; any other is a bug and keeps its traceback."""
+    try:
+        yield
     except KeyboardInterrupt:
         _say("interrupted")
         sys.exit(130)
@@ -70,7 +80,7 @@ def main() -> None:
         _fail(_worded(error), 2, error)
     except (ConfigError, registry.UnknownName) as error:
         _fail(str(error), 2, error)
-    except REPORTED as error:
+    except ACTIONABLE as error:
         _fail(f"{type(error).__name__}: {error}", 1, error)
 
 
@@ -96,9 +106,7 @@ def job(cfg: DictConfig) -> int:
     return _exit_status
 
 
-def run(
-    cfg: DictConfig, components: compose.Components, plan: compose.StepPlan, folder: RunFolder, console: Console
-) -> int:
+def run(cfg: DictConfig, components: compose.Components, plan: compose.StepPlan, folder: RunFolder, console: Console) -> int:
     """Train in a folder of its own. Returns the exit status."""
     if not is_first_process():
         from rltoolkit.training.run import train
@@ -114,7 +122,9 @@ def run(
 
             received = train(cfg, components, plan, folder.path, console)
         except BaseException as error:
-            folder.write("interrupted" if isinstance(error, KeyboardInterrupt) else "failed", error=f"{type(error).__name__}: {error}")
+            folder.write(
+                "interrupted" if isinstance(error, KeyboardInterrupt) else "failed", error=f"{type(error).__name__}: {error}"
+            )
             raise
         folder.write("interrupted" if received else "finished")
         if received:

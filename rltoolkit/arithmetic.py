@@ -27,7 +27,7 @@ STEP_SEPARATOR = ";"
 JUNK_SIGN = "~"
 ALPHABET = "0123456789+-=" + STEP_SEPARATOR + JUNK_SIGN + END
 
-_PATIENCE = 1000  # repeats in a row after which a search for new expressions gives up
+_PATIENCE = 1000  # useless draws in a row after which a search for new expressions gives up
 
 
 class Expression(NamedTuple):
@@ -73,20 +73,21 @@ def draw_expressions(
 ) -> Iterator[Expression]:
     """Random expressions from one side of the split, each number of operands in turn, so that all come equally often.
 
-    Endless, unless they must be ``distinct``: then it ends where a number of operands has hardly any left.
+    Endless, unless a number of operands runs out: because they must be ``distinct``, or because its side of the split is empty.
     """
 
     def of_length(count: int) -> Iterator[Expression]:
         seen: set[Expression] = set()
-        repeats = 0
-        while repeats < _PATIENCE:
+        misses = 0
+        while misses < _PATIENCE:
             expression = draw_expression(rng, count, max_operand=max_operand, limit=limit)
-            if is_held_out(expression.prompt) is held_out:
-                repeats = repeats + 1 if expression in seen else 0
-                if repeats == 0:
-                    yield expression
-                if distinct:
-                    seen.add(expression)
+            if is_held_out(expression.prompt) is not held_out or expression in seen:
+                misses += 1
+                continue
+            misses = 0
+            if distinct:
+                seen.add(expression)
+            yield expression
 
     return chain.from_iterable(zip(*map(of_length, operands), strict=False))
 

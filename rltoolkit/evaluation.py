@@ -99,7 +99,7 @@ class Evaluation:
     sampling: Sampling
 
     def row(self) -> dict[str, float | int | str]:
-        """One flat row for CSV or JSON; ``evaluation_seconds`` and ``evaluation_tokens`` are the cost of the evaluation itself."""
+        """One flat row for CSV or JSON; ``evaluation_seconds`` and ``evaluation_tokens`` are what the evaluation itself cost."""
         columns: dict[str, float | int | str] = {}
         for name in ("avg_at_k", "pass_at_k", "cons_at_k"):
             estimate = getattr(self, name)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from rltoolkit.checks import check_tokens
+from rltoolkit.checks import check_tokens, label
 from rltoolkit.clip_strategy import ClipStrategy, StepClipStrategy, TokenLoss
 from rltoolkit.importance_correction import ImportanceCorrection
 from rltoolkit.kl_penalty import KLPenalty
@@ -88,16 +88,17 @@ class PolicyObjective:
         metrics = _metrics(clipped, log_probs, old_log_probs, rollout_log_probs, mask)
         if self.kl_penalty.needs_reference:
             if reference_log_probs is None:
-                raise ValueError("kl_penalty needs a reference: reference_log_probs is None, expected [N, T]")
+                raise ValueError(f"{label(self.kl_penalty)} needs reference_log_probs: it is None, expected [N, T]")
             kl = self.kl_penalty(_trained(log_probs, mask), _trained(reference_log_probs, mask))
             loss = loss + self.kl_penalty.coefficient * kl
             metrics["kl_reference"] = _total(kl)
         if entropy is not None:
             entropy = _trained(entropy, mask)
-            loss = loss - self.entropy_coefficient * entropy
             metrics["entropy"] = _total(entropy)
-        elif self.entropy_coefficient:
-            raise ValueError(f"entropy_coefficient={self.entropy_coefficient} needs the entropy: got None, expected [N, T]")
+        if self.entropy_coefficient:
+            if entropy is None:
+                raise ValueError(f"entropy_coefficient={self.entropy_coefficient} needs entropy: it is None, expected [N, T]")
+            loss = loss - self.entropy_coefficient * entropy
         return ObjectiveOutput((weights.to(loss.dtype) * loss).sum(), metrics)
 
     def _clip(

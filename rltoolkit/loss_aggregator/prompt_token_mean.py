@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from rltoolkit.checks import check_tokens
 from rltoolkit.loss_aggregator.base import LossAggregator, Totals
 from rltoolkit.registry import register
 
@@ -26,9 +27,15 @@ class PromptTokenMean(LossAggregator):
 
     def weights(self, mask: Tensor, totals: Totals) -> Tensor:
         """See ``LossAggregator.weights``. Raises ValueError where the rows carry no group."""
+        check_tokens(self, mask=mask)
         if totals.active_groups is None or totals.group_tokens is None:
             raise ValueError(
                 "loss_aggregator (prompt_token_mean): group_index is missing, expected [N], the prompt of each row; "
                 "loss_aggregator=token_mean needs none"
+            )
+        if len(totals.group_tokens) != len(mask):
+            raise ValueError(
+                f"loss_aggregator (prompt_token_mean): totals speak of {len(totals.group_tokens)} rows, expected {len(mask)}, "
+                "as the mask has; see Totals.select"
             )
         return mask / (totals.active_groups * totals.group_tokens).clamp(min=1)[:, None]

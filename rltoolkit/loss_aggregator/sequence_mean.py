@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from rltoolkit.checks import check_tokens
 from rltoolkit.loss_aggregator.base import LossAggregator, Totals
 from rltoolkit.registry import register
 
@@ -25,5 +26,6 @@ class SequenceMean(LossAggregator):
 
     def weights(self, mask: Tensor, totals: Totals) -> Tensor:
         """See ``LossAggregator.weights``."""
+        check_tokens(self, mask=mask)
         row_tokens = mask.sum(-1, keepdim=True)
         return mask / (totals.active_rows * row_tokens).clamp(min=1)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from rltoolkit.checks import check_tokens
 from rltoolkit.loss_aggregator.base import LossAggregator, Totals
 from rltoolkit.registry import register
 
@@ -25,4 +26,5 @@ class SequenceSum(LossAggregator):
 
     def weights(self, mask: Tensor, totals: Totals) -> Tensor:
         """See ``LossAggregator.weights``."""
+        check_tokens(self, mask=mask)
         return mask / totals.active_rows.clamp(min=1)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from rltoolkit.checks import check_tokens
 from rltoolkit.loss_aggregator.base import LossAggregator, Totals
 from rltoolkit.registry import register
 
@@ -23,4 +24,5 @@ class TokenMean(LossAggregator):
 
     def weights(self, mask: Tensor, totals: Totals) -> Tensor:
         """See ``LossAggregator.weights``."""
+        check_tokens(self, mask=mask)
         return mask / totals.tokens.clamp(min=1)

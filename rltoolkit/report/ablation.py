@@ -70,7 +70,10 @@ def table(runs: list[Run]) -> list[Row]:
 
 def protocol(runs: list[Run]) -> list[str]:
     """What the numbers mean: what was asked, and whether all runs were asked the same."""
-    notes = [f"paper: AIME 2024 avg@32 in percent, Qwen2.5-32B ({'Table 1 of arXiv:2503.14476'})"]
+    notes = [
+        "ours: mean over seeds ± standard error, or [95 % interval over problems] where there is one seed",
+        "paper: AIME 2024 avg@32, Qwen2.5-32B (arXiv:2503.14476, Table 1)",
+    ]
     for name in ("k", "problems"):
         notes += _same(name, [str(int(last(run.evaluations, name))) for run in runs if run.evaluations])
     for name in ("verifier", "sampling"):

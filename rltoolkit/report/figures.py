@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's palette, which readers with any colour vision can tell apart: grey for the baseline, vermilion for DAPO.
 COLOURS = ("#8C8C8C", "#56B4E9", "#009E73", "#CC79A7", "#E69F00", "#D55E00", "#0072B2", "#000000", "#7A5195", "#5C8001")
-SMOOTHED_SHARE = 0.03  # of a training curve, in one running mean
+SMOOTHED_SHARE = 0.05  # of a training curve, in one running mean
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ PANELS = (
     Panel(name="truncated", title="Truncated responses", y="truncated", label="truncated (%)", percent=True),
     Panel(
         name="accuracy_by_tokens",
-        title="Held-out accuracy by cost",
+        title="Accuracy by cost",
         x="generated_tokens",
         y="avg_at_k",
         label="avg@{k} (%)",
@@ -90,7 +90,7 @@ def _write(groups: dict[str, list[Run]], folder: Path) -> list[Path]:
     return [folder / f"{name}.png" for name in figures]
 
 
-_STYLE = {
+_STYLE: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 8.5,
     "axes.titlesize": 9.5,
@@ -104,6 +104,8 @@ _STYLE = {
     "grid.linewidth": 0.7,
     "legend.frameon": False,
     "figure.constrained_layout.use": True,
+    "figure.constrained_layout.w_pad": 0.1,
+    "figure.constrained_layout.h_pad": 0.08,
 }
 
 
@@ -140,27 +142,30 @@ def _draw(ax: Axes, panel: Panel, groups: dict[str, list[Run]]) -> None:
     """One panel: a line for each group."""
     from matplotlib.ticker import EngFormatter
 
-    widest = 1
-    for (label, runs), colour in zip(groups.items(), _colours(groups), strict=True):
+    notes: dict[str, None] = {}
+    for runs, colour in zip(groups.values(), _colours(groups), strict=True):
         series = [_series(run, panel) for run in runs if _has(run, panel)]
         if not series:
             continue
         for x, y in series:
-            ax.plot(x, y, color=colour, alpha=0.3, linewidth=0.6)
+            ax.plot(x, y, color=colour, alpha=0.4 if panel.held_out else 0.2, linewidth=0.6)
         counted = [_series(run, panel) for run in _counted(runs) if _has(run, panel)] or series
         window = 1 if panel.held_out else _window(min(len(x) for x, _ in counted))
-        widest = max(widest, window)
+        if window > 1:
+            notes[f"running mean, {window} steps"] = None
         x, mean, error = _mean([(x, _running_mean(y, window)) for x, y in counted])
         ax.plot(x, mean, color=colour, linewidth=1.6, marker="o" if panel.held_out else "", markersize=2.5, linestyle=_dash(runs))
+        low = high = mean
         if panel.held_out and len(counted) > 1:
-            ax.fill_between(x, mean - error, mean + error, color=colour, alpha=0.18, linewidth=0)
-        if panel.held_out and len(runs) == len(groups) == 1:
+            low, high = mean - error, mean + error
+            notes["± standard error"] = None
+        elif panel.held_out and len(runs) == len(groups) == 1:
             low, high = (_series(runs[0], panel, end)[1] for end in ("_low", "_high"))
-            if len(low) == len(high) == len(x):
-                ax.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
+            notes["95 % interval"] = None
+        if len(low) == len(high) == len(x):  # an older file may lack the interval
+            ax.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
     ax.set_title(panel.title, loc="left")
-    if widest > 1:
-        ax.set_title(f"running mean, {widest} steps", loc="right", fontsize=7, fontweight="normal", color="#777777")
+    ax.set_title(", ".join(notes), loc="right", fontsize=7, fontweight="normal", color="#777777")
     ax.set_xlabel(TOKENS if panel.x == "generated_tokens" else STEPS)
     ax.set_ylabel(panel.label.format(k=_k(groups)))
     ax.set_ylim(bottom=max(0, ax.get_ylim()[0]))
@@ -206,7 +211,7 @@ def _counted(runs: list[Run]) -> list[Run]:
     return [run for run in runs if run.status != "failed"]
 
 
-def _dash(runs: list[Run]) -> str:
+def _dash(runs: list[Run]) -> Literal["-", ":"]:
     return "-" if _counted(runs) else ":"
 
 

@@ -57,7 +57,10 @@ def find_runs(directory: Path) -> list[Run]:
         FileNotFoundError: there is none.
     """
     directory = Path(directory)
-    folders = {file.parent for name in ("run.json", "metrics.csv") for file in directory.rglob(name)}
+    folders = {file.parent for file in directory.rglob("run.json")}
+    for file in sorted(directory.rglob("metrics.csv")):  # still going or killed, unless it is a logger's file inside a run
+        if not folders & {file.parent, *file.parents}:
+            folders.add(file.parent)
     if not folders:
         raise FileNotFoundError(f"no run below {directory}: no folder with a run.json or a metrics.csv")
     order = list(TABLE_1)
@@ -69,7 +72,7 @@ def read_run(folder: Path, root: Path | None = None) -> Run:
     """One run; without an ablation its label is its path below ``root``."""
     folder = Path(folder)
     record = _read_json(folder / "run.json")
-    path = folder.relative_to(root).as_posix() if root else folder.name
+    path = folder.relative_to(root).as_posix() if root else "."
     return Run(
         folder=folder,
         label=record.get("ablation") or (path if path != "." else folder.resolve().name),

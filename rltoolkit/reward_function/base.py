@@ -52,3 +52,10 @@ def canonical_integer(text: str) -> str | None:
         return None
     digits = text.lstrip("+-").lstrip("0") or "0"
     return "-" + digits if text[0] == "-" and digits != "0" else digits
+
+
+def tagged_answer(text: str) -> str | None:
+    """What the last closed <answer>...</answer> holds, or None."""
+    before, closing, _ = text.rpartition("</answer>")
+    _, opening, answer = before.rpartition("<answer>")
+    return answer if opening and closing else None

@@ -2,6 +2,7 @@
 
 from rltoolkit.rollout_engine.base import EngineDied, RolloutEngine, RolloutEngineSpec, Sampling
 from rltoolkit.rollout_engine.parity import StaleWeights, parity_gap, require_parity
+from rltoolkit.rollout_engine.transformers import Transformers
 from rltoolkit.rollout_engine.vllm import VLLM
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "RolloutEngineSpec",
     "Sampling",
     "StaleWeights",
+    "Transformers",
     "parity_gap",
     "require_parity",
 ]

@@ -27,9 +27,7 @@ class EngineDied(RuntimeError):
 class RolloutEngine(Protocol):
     """A live engine that holds a copy of the policy's weights."""
 
-    def generate(
-        self, prompts: Sequence[Sequence[int]], group_size: int, sampling: Sampling, seeds: Sequence[int]
-    ) -> TensorDict:
+    def generate(self, prompts: Sequence[Sequence[int]], group_size: int, sampling: Sampling, seeds: Sequence[int]) -> TensorDict:
         """Sample ``group_size`` (G) responses to each of P prompts (token ids).
 
         Response g to prompt p is drawn with its own random stream, a function of ``seeds[p]`` and g alone, so what is

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import random
 import signal
+import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -41,6 +43,25 @@ def forget_launcher() -> None:
     """Take the launcher's variables out of the environment: an engine that reads them would join the trainer's ranks."""
     for name in [name for name in os.environ if name in LAUNCH_VARIABLES or name.startswith("TORCHELASTIC_")]:
         del os.environ[name]
+
+
+@contextmanager
+def quiet_stderr() -> Iterator[None]:
+    """Keep standard error back, what compiled code writes included, and print it only if the body fails."""
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as kept:
+        terminal = os.dup(2)
+        os.dup2(kept.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            kept.seek(0)
+            os.write(terminal, kept.read())
+            raise
+        finally:
+            sys.stderr.flush()
+            os.dup2(terminal, 2)
+            os.close(terminal)
 
 
 @contextmanager

@@ -44,9 +44,7 @@ def stop_token_ids(model_path: Path, tokenizer: Any) -> list[int]:
     return sorted(stops - {None})
 
 
-def check_request(
-    prompts: Sequence[Sequence[int]], group_size: int, seeds: Sequence[int], max_length: int
-) -> None:
+def check_request(prompts: Sequence[Sequence[int]], group_size: int, seeds: Sequence[int], max_length: int) -> None:
     """Refuse a request that no engine can serve.
 
     Raises:

@@ -21,7 +21,13 @@ from torch import Tensor
 
 from rltoolkit.registry import check, register
 from rltoolkit.rollout_engine.base import EngineDied, Sampling
-from rltoolkit.rollout_engine.process_state import forget_launcher, held_interrupts, kept_process_group, preserved_globals
+from rltoolkit.rollout_engine.process_state import (
+    forget_launcher,
+    held_interrupts,
+    kept_process_group,
+    preserved_globals,
+    quiet_stderr,
+)
 from rltoolkit.rollout_engine.rollouts import Response, check_request, response_seed, stop_token_ids, to_rollouts
 
 GIB = 2**30
@@ -80,6 +86,7 @@ class VLLM:
             "skip_tokenizer_init": True,
             "worker_extension_cls": f"{__name__}.WeightReload",
             "disable_log_stats": True,
+            "use_tqdm_on_load": False,
             "seed": seed,
             **device,
         }
@@ -100,21 +107,23 @@ class VLLMEngine:
         self._stops = stop_token_ids(model_path, self._tokenizer)
         self._brought_process_group = self._in_process and not torch.distributed.is_initialized()
         if self._brought_process_group and int(os.environ.get("WORLD_SIZE", 1)) > 1:
-            raise RuntimeError("start the trainer's process group before rollout_engine=vllm, or set rollout_engine.subprocess=true")
-        with preserved_globals():
-            _prepare_environment(spec)
+            raise RuntimeError(
+                "start the trainer's process group before rollout_engine=vllm, or set rollout_engine.subprocess=true"
+            )
+        verbose = os.environ.get("RLTOOLKIT_VERBOSE") == "1"
+        # A subprocess would keep the borrowed standard error for good; there the log level has to do.
+        with preserved_globals(), contextlib.nullcontext() if verbose or spec.subprocess else quiet_stderr():
+            _prepare_environment(spec, "INFO" if verbose else "ERROR")
             self._llm: Any = _import_vllm().LLM(**spec.engine_arguments(model_path, max_length, seed))
 
-    def generate(
-        self, prompts: Sequence[Sequence[int]], group_size: int, sampling: Sampling, seeds: Sequence[int]
-    ) -> TensorDict:
+    def generate(self, prompts: Sequence[Sequence[int]], group_size: int, sampling: Sampling, seeds: Sequence[int]) -> TensorDict:
         """See ``RolloutEngine.generate``. Ctrl-C drops what was running; the engine can be used again."""
         from vllm import SamplingParams
 
         check_request(prompts, group_size, seeds, self._max_length)
         parameters = [
             SamplingParams(
-                n=group_size,
+                n=group_size if sampling.temperature > 0 else 1,  # vLLM refuses to repeat what has no chance in it
                 seed=response_seed(seed, 0),  # vLLM gives response g the seed of its request plus g
                 temperature=sampling.temperature,
                 top_p=sampling.top_p,
@@ -126,10 +135,10 @@ class VLLMEngine:
             )
             for prompt, seed in zip(prompts, seeds, strict=True)
         ]
-        groups = [
-            [Response(each.token_ids, each.logprobs.logprobs, each.finish_reason == "length") for each in output.outputs]
-            for output in self._run(prompts, parameters)
-        ]
+        groups = []
+        for output in self._run(prompts, parameters):
+            group = [Response(it.token_ids, it.logprobs.logprobs, it.finish_reason == "length") for it in output.outputs]
+            groups.append((group * group_size)[:group_size])
         return to_rollouts(prompts, groups, self._tokenizer, self._version)
 
     def log_probs(self, sequences: Sequence[Sequence[int]]) -> list[Tensor]:
@@ -199,7 +208,7 @@ class WeightReload:
 
         with set_current_vllm_config(self.vllm_config):
             self.model_runner.reload_weights(weights_iterator=iter(weights), is_checkpoint_format=True)
-            head = getattr(self.model_runner.get_model(), "lm_head", None)
+            head: Any = getattr(self.model_runner.get_model(), "lm_head", None)
             if hasattr(head, "cpu_linear"):
                 # A head tied to the embeddings is not reloaded itself, and on the CPU it keeps a packed copy of the old weights.
                 head.quant_method.process_weights_after_loading(head)
@@ -211,14 +220,13 @@ class WeightReload:
         self.replace_weights(list(load_file(path).items()))
 
 
-def _prepare_environment(spec: VLLM) -> None:
+def _prepare_environment(spec: VLLM, log_level: str) -> None:
     """What vLLM reads from the environment when it is imported and started."""
     forget_launcher()
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = str(int(spec.subprocess))
     # Trainer and engine take turns on the same cores; binding would leave the engine one thread per physical core.
     os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
-    if os.environ.get("RLTOOLKIT_VERBOSE") != "1":
-        os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", log_level)
 
 
 def _import_vllm() -> Any:

@@ -17,7 +17,7 @@ INTEGER = re.compile(r"[+-]?([0-9]{1,3}(,[0-9]{3})+|[0-9]{1,4000})")
 
 
 class Cleaned(NamedTuple):
-    """Problems in the table's order, and in words what was found on the way; ``steps`` below chain through it."""
+    """Problems in the table's order, and in words what was found on the way."""
 
     problems: Sequence[Problem]
     findings: tuple[str, ...] = ()
@@ -25,7 +25,8 @@ class Cleaned(NamedTuple):
 
 def drop_duplicates(rows: Iterable[Problem], *, keep_repeated: bool, keep_conflicting: bool) -> Cleaned:
     """One problem for each prompt, and none for a prompt that comes with different answers, unless they are kept."""
-    problems = list(rows)
+    first: dict[Problem, Problem] = {}
+    problems = [first.setdefault(row, row) for row in rows]  # copies share memory: the hub has every DAPO row 100 times
     answers: defaultdict[tuple, set[str]] = defaultdict(set)
     for problem in problems:
         answers[problem.messages].add(problem.answer)

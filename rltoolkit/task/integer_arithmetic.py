@@ -55,7 +55,7 @@ class IntegerArithmetic:
         """The problems of one split.
 
         Raises:
-            ValueError: there are not ``eval_size`` distinct evaluation problems of this size.
+            ValueError: there are fewer distinct evaluation problems than ``eval_size``.
         """
         evaluating = split == "eval"
         size = self.eval_size if evaluating else self.train_size
@@ -68,5 +68,5 @@ class IntegerArithmetic:
             limit=self.limit,
         )
         problems = [Problem((Message("user", one.prompt),), str(one.answer)) for one in islice(expressions, size)]
-        check(self, "eval_size", not evaluating or len(problems) == size, f"at most {len(problems)}: no more distinct problems")
+        check(self, f"{split}_size", len(problems) == size, f"at most {len(problems)}: there are no more problems of this size")
         return problems

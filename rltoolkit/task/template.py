@@ -2,7 +2,7 @@
 
 The paper's template asks for the last line ``Answer: ...`` that the verifier looks for.
 
-Source: DAPO, arXiv:2503.14476, appendix (dataset example), and the prompts of its released evaluation file.
+Source: DAPO, arXiv:2503.14476: the prompts of its released evaluation file (BytedTsinghua-SIA/AIME-2024).
 """
 
 from __future__ import annotations

@@ -20,11 +20,8 @@ from rltoolkit.loss_aggregator import Totals
 from rltoolkit.model.policy import PolicyModel, TokenStatistics
 from rltoolkit.objective import PolicyObjective
 from rltoolkit.rollout_batch import row_lengths
+from rltoolkit.training.errors import NotFinite
 from rltoolkit.training.micro_batches import plan_micro_batches
-
-
-class NotFinite(RuntimeError):
-    """Several optimizer steps in a row had a loss or gradient that is not finite."""
 
 
 class PolicyModule(L.LightningModule):

@@ -97,7 +97,7 @@ def train(cfg: DictConfig, components: Components, plan: StepPlan, folder: Path,
         run=lambda engine: evaluate_policy(cfg, components, engine, encode_problem, held_out),
         log=run_log,
         interrupts=interrupts,
-        announce=lambda step, result: announce_evaluation(console, step, result),
+        announce=lambda step, result: announce_evaluation(console, f"after {step} optimizer steps", result),
     )
     checkpoints = Checkpoints(folder, every=cfg.trainer.checkpoint_every, keep=cfg.trainer.keep_checkpoints)
     progress = bar or ProgressLines(run_log, console)
@@ -190,6 +190,7 @@ def evaluate_policy(
     engine: RolloutEngine,
     encode_problem: Callable[[Problem], list[int]],
     held_out: list[Problem],
+    progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
     """avg@k, pass@k and cons@k of the engine's policy, under the protocol of the config key ``evaluation``."""
     asked = cfg.evaluation
@@ -201,14 +202,15 @@ def evaluate_policy(
         k=asked.k,
         sampling=Sampling(temperature=asked.temperature, top_p=asked.top_p, max_new_tokens=asked.max_new_tokens),
         seed=EVALUATION_SEED,
+        progress=progress,
     )
 
 
-def announce_evaluation(console: Console, step: int, result: Evaluation) -> None:
+def announce_evaluation(console: Console, what: str, result: Evaluation) -> None:
     """One line for each evaluation."""
     average = result.avg_at_k
     console.print(
-        f"held-out after {step} optimizer steps: avg@{result.k} {average.value:.3f} [{average.low:.3f}, {average.high:.3f}]  "
+        f"held-out, {what}: avg@{result.k} {average.value:.3f} [{average.low:.3f}, {average.high:.3f}]  "
         f"pass@{result.k} {result.pass_at_k.value:.3f}  cons@{result.k} {result.cons_at_k.value:.3f}  "
         f"truncated {result.truncated:.3f}",
         highlight=False,

@@ -7,9 +7,7 @@ def test_drops_what_diverged_too_far_outwards(evaluate):
     # 0.5 -> 0.75: 0.5 ln(0.5/0.75) + 0.5 ln(0.5/0.25) = (-0.405465 + 0.693147) / 2 = 0.143841 > 0.05
     # 0.5 -> 0.6: (ln(0.5/0.6) + ln(0.5/0.4)) / 2 = (-0.182322 + 0.223144) / 2 = 0.020411 < 0.05
     # 0.5 -> 0.25: the same divergence as 0.75, by symmetry
-    result = evaluate(
-        DPPOKL(delta=0.05), ratio=[1.5, 1.5, 1.2, 0.5], advantage=[1.0, -1.0, 1.0, -1.0], old_probability=0.5
-    )
+    result = evaluate(DPPOKL(delta=0.05), ratio=[1.5, 1.5, 1.2, 0.5], advantage=[1.0, -1.0, 1.0, -1.0], old_probability=0.5)
     assert result.loss == pytest.approx([0.0, 1.5, -1.2, 0.0])
     assert result.gradient == pytest.approx([0.0, 1.5, -1.2, 0.0])
     assert result.high == [True, False, False, False]

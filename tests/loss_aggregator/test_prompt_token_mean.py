@@ -26,3 +26,8 @@ def test_a_group_split_over_micro_batches_keeps_its_weight(mask):
 def test_needs_groups(loss, mask):
     with pytest.raises(ValueError, match=r"loss_aggregator \(prompt_token_mean\): group_index is missing"):
         PromptTokenMean()(loss, mask)
+
+
+def test_totals_of_other_rows_are_refused(mask):
+    with pytest.raises(ValueError, match=r"totals speak of 4 rows, expected 1, as the mask has"):
+        PromptTokenMean().weights(mask[:1], Totals.of(mask, torch.tensor([0, 0, 1, 1])))

@@ -52,5 +52,5 @@ def test_a_value_out_of_range_is_named(field: str, value: int) -> None:
 
 
 def test_more_distinct_problems_than_there_are_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"task\.eval_size=500 \(integer_arithmetic\): must be at most \d+: no more distinct"):
+    with pytest.raises(ValueError, match=r"task\.eval_size=500 \(integer_arithmetic\): must be at most \d+: there are no more"):
         IntegerArithmetic(eval_size=500, max_operands=2)("eval", seed=0)

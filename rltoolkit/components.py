@@ -1,0 +1,94 @@
+"""The catalogue: ``python -m rltoolkit.components`` lists every component, ``... NAME`` shows one in full."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from rltoolkit import registry
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print the catalogue, or the components called NAME (or ``kind=NAME``). Returns 2 for an unknown name."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    console = Console()
+    if not arguments:
+        for kind in registry.kinds():
+            console.print(catalogue(kind))
+        console.print("One in full: python -m rltoolkit.components NAME")
+        return 0
+    found = matches(arguments[0])
+    if not found:
+        known = tuple(sorted({name for kind in registry.kinds() for name in registry.names(kind)}))
+        console.print(f"error: {registry.UnknownName('component', arguments[0], known)}", markup=False, highlight=False)
+        return 2
+    for kind, name in found:
+        console.print(describe(kind, name), markup=False, highlight=False, soft_wrap=True)
+    return 0
+
+
+def matches(query: str) -> list[tuple[str, str]]:
+    """(kind, name) of the components that ``NAME`` or ``kind=NAME`` asks for; ``none`` exists in several kinds."""
+    kind_asked, _, name_asked = query.rpartition("=")
+    return [
+        (kind, name)
+        for kind in registry.kinds()
+        for name in registry.names(kind)
+        if name == name_asked and kind_asked in ("", kind)
+    ]
+
+
+def catalogue(kind: str) -> Table:
+    """One table for a kind: name, hyperparameters with defaults, what it is, file."""
+    table = Table("name", "hyperparameters", "what it is", "file", title=kind, title_justify="left", expand=True)
+    for name in registry.names(kind):
+        where = registry.find(kind, name)
+        parameters = ", ".join(f"{field}={shorten(default, 24)}" for field, _, default in hyperparameters(kind, name))
+        table.add_row(name, parameters, where.summary.partition(": ")[2] or where.summary, relative(where.file))
+    return table
+
+
+def describe(kind: str, name: str) -> str:
+    """Everything about one component: formula and source (its module's docstring), hyperparameters, file, config line."""
+    where, cls = registry.find(kind, name), registry.get(kind, name)
+    lines = [f"{kind}={name}", "", inspect.getdoc(inspect.getmodule(cls)) or "", "", inspect.getdoc(cls) or "", ""]
+    lines += ["Hyperparameters:"]
+    prefix = f"{kind}.{name}" if kind in ("reward_shaper", "sampler_filter") else kind
+    for field, hint, default in hyperparameters(kind, name):
+        lines.append(f"    {prefix}.{field}: {hint} = {default}")
+    if not hyperparameters(kind, name):
+        lines.append("    none")
+    choice = f"{kind}=[{name}]" if kind in ("reward_shaper", "sampler_filter") else f"{kind}={name}"
+    lines += ["", f"File:   {relative(where.file)}:{where.line}", f"Config: python -m rltoolkit {choice}"]
+    lines += [f"Python: from {where.module} import {cls.__name__}", ""]
+    return "\n".join(lines)
+
+
+def hyperparameters(kind: str, name: str) -> list[tuple[str, str, str]]:
+    """(field, type, default) of each hyperparameter."""
+    rows = []
+    for field in dataclasses.fields(registry.get(kind, name)):
+        default = "required" if field.default is dataclasses.MISSING else repr(field.default)
+        rows.append((field.name, str(field.type), default))
+    return rows
+
+
+def shorten(text: str, width: int) -> str:
+    """The beginning of a long text."""
+    return text if len(text) <= width else text[: width - 1] + "\u2026"
+
+
+def relative(file: str) -> str:
+    """A component's file, from the package down for our own."""
+    package = Path(__file__).parent
+    path = Path(file)
+    return str(path.relative_to(package.parent)) if path.is_relative_to(package) else file
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,57 @@
+"""Export: ``python -m rltoolkit.export CHECKPOINT DIR`` writes a checkpoint as a Hugging Face directory.
+
+The directory holds weights, config and tokenizer, and loads in transformers and vLLM. CHECKPOINT is a folder like
+``runs/.../checkpoints/step_000256``, or a run's folder (its newest checkpoint is taken).
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import warnings
+from pathlib import Path
+
+import torch
+from torch.distributed import checkpoint as dcp
+
+from rltoolkit.config import ConfigError
+from rltoolkit.model.loading import quiet_transformers
+from rltoolkit.model.policy import PolicyModel
+
+
+def export(checkpoint: Path, target: Path, dtype: torch.dtype = torch.float32) -> Path:
+    """Write ``checkpoint`` to ``target``. Raises ConfigError when it is not a checkpoint of ours, or the target is not empty."""
+    transformers = quiet_transformers()
+    model_files = checkpoint.parent.parent / "model"
+    if not (checkpoint / ".metadata").is_file() or not model_files.is_dir():
+        raise ConfigError(f"{checkpoint}: not a checkpoint of a run (a folder step_N in a run's checkpoints/)")
+    if target.exists() and any(target.iterdir()):
+        raise ConfigError(f"{target}: exists and is not empty")
+    config = transformers.AutoConfig.from_pretrained(model_files, local_files_only=True)
+    causal_lm = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    weights = {f"policy.{name}": tensor for name, tensor in PolicyModel(causal_lm).state_dict().items()}
+    with warnings.catch_warnings(action="ignore"):  # torch warns that there is no process group; there is not meant to be one
+        dcp.load({"state_dict": weights}, checkpoint_id=checkpoint)
+    causal_lm.to(dtype).save_pretrained(target)
+    for file in model_files.iterdir():
+        if not (target / file.name).exists():
+            shutil.copy(file, target / file.name)
+    return target
+
+
+def main() -> None:
+    """Command line: CHECKPOINT and DIR."""
+    from rltoolkit.training.checkpoints import newest_checkpoint
+
+    if len(sys.argv) != 3:
+        sys.exit("usage: python -m rltoolkit.export CHECKPOINT DIR")
+    checkpoint, target = Path(sys.argv[1]), Path(sys.argv[2])
+    try:
+        print(export(newest_checkpoint(checkpoint) or checkpoint, target))
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

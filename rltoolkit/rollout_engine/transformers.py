@@ -1,0 +1,167 @@
+"""Transformers: sampling with Hugging Face's own model, for machines without vLLM.
+
+One forward per token for all unfinished responses; finished ones leave the batch, and their keys and values with them.
+Config: ``rollout_engine=transformers``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from tensordict import TensorDict
+from torch import Tensor
+
+from rltoolkit.registry import check, register
+from rltoolkit.rollout_engine.base import EngineDied, Sampling
+from rltoolkit.rollout_engine.rollouts import Response, check_request, response_seed, stop_token_ids, to_rollouts
+
+
+@register("rollout_engine", "transformers")
+@dataclass(frozen=True, kw_only=True)
+class Transformers:
+    """Starts engines that sample with transformers.
+
+    Args:
+        dtype: of weights and activations; ``auto`` is float32 on the CPU and bfloat16 on a GPU.
+        device: where the engine runs; ``auto`` is the GPU if there is one.
+        max_num_seqs: responses sampled at the same time; bounds the memory for keys and values.
+    """
+
+    dtype: str = "auto"
+    device: str = "auto"
+    max_num_seqs: int = 256
+
+    def __post_init__(self) -> None:
+        check(self, "max_num_seqs", self.max_num_seqs >= 1, "at least 1")
+
+    def __call__(self, *, model_path: Path, max_length: int, seed: int) -> TransformersEngine:
+        """Load the model; see ``RolloutEngineSpec``. ``seed`` is not used: every response has a stream of its own."""
+        return TransformersEngine(self, Path(model_path), max_length)
+
+
+class TransformersEngine:
+    """A model of its own beside the trainer's; see ``RolloutEngine`` for what its methods promise."""
+
+    def __init__(self, spec: Transformers, model_path: Path, max_length: int) -> None:
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        on_gpu = spec.device.startswith("cuda") or (spec.device == "auto" and torch.cuda.is_available())
+        self._device = torch.device(("cuda" if on_gpu else "cpu") if spec.device == "auto" else spec.device)
+        dtype = ("bfloat16" if on_gpu else "float32") if spec.dtype == "auto" else spec.dtype
+        self._tokenizer = AutoTokenizer.from_pretrained(model_path)
+        model: Any = AutoModelForCausalLM.from_pretrained(model_path, dtype=dtype)
+        self._model = model.to(self._device).eval()
+        self._stops = torch.tensor(stop_token_ids(model_path, self._tokenizer), device=self._device)
+        self._max_length, self._max_num_seqs, self._version = max_length, spec.max_num_seqs, 0
+
+    @torch.inference_mode()
+    def generate(self, prompts: Sequence[Sequence[int]], group_size: int, sampling: Sampling, seeds: Sequence[int]) -> TensorDict:
+        """See ``RolloutEngine.generate``."""
+        check_request(prompts, group_size, seeds, self._max_length)
+        self._require_open("generate")
+        rows = [
+            (prompt, response_seed(seed, index))
+            for prompt, seed in zip(prompts, seeds, strict=True)
+            for index in range(group_size)
+        ]
+        responses: list[Response] = []
+        for first in range(0, len(rows), self._max_num_seqs):
+            responses += self._sample(rows[first : first + self._max_num_seqs], sampling)
+        groups = [responses[first : first + group_size] for first in range(0, len(rows), group_size)]
+        return to_rollouts(prompts, groups, self._tokenizer, self._version)
+
+    @torch.inference_mode()
+    def log_probs(self, sequences: Sequence[Sequence[int]]) -> list[Tensor]:
+        """See ``RolloutEngine.log_probs``."""
+        self._require_open("log_probs")
+        scores = []
+        for sequence in sequences:
+            tokens = torch.tensor(sequence, device=self._device)
+            logits = self._model(tokens[None], use_cache=False).logits[0, :-1].float()
+            scores.append(logits.log_softmax(-1).gather(-1, tokens[1:, None]).squeeze(-1).cpu())
+        return scores
+
+    @torch.no_grad()
+    def update_weights(self, weights: Iterable[tuple[str, Tensor]], version: int) -> None:
+        """See ``RolloutEngine.update_weights``. Raises KeyError on a name that the model does not have."""
+        self._require_open("update_weights")
+        own = self._model.state_dict()
+        for name, tensor in weights:
+            own[name].copy_(tensor)
+        self._version = version
+
+    def close(self) -> None:
+        """See ``RolloutEngine.close``."""
+        self._model = None
+
+    def _require_open(self, what: str) -> None:
+        if self._model is None:
+            raise EngineDied(f"rollout_engine=transformers: {what} was called on a closed engine")
+
+    def _sample(self, rows: Sequence[tuple[Sequence[int], int]], sampling: Sampling) -> list[Response]:
+        """One response to each (prompt, seed). Padding on the left puts the next token of every row in the last column."""
+        lengths = torch.tensor([len(prompt) for prompt, _ in rows])
+        limits = (self._max_length - lengths).clamp(max=sampling.max_new_tokens)
+        uniforms = torch.stack([_uniforms(seed, int(limits.max())) for _, seed in rows]).to(self._device)
+        width = int(lengths.max())
+        inputs = torch.tensor([[0] * (width - len(prompt)) + list(prompt) for prompt, _ in rows], device=self._device)
+        mask = (torch.arange(width) >= width - lengths[:, None]).long().to(self._device)
+        limits = limits.to(self._device)
+
+        live, cache = torch.arange(len(rows), device=self._device), None
+        tokens = torch.zeros(uniforms.shape, dtype=torch.int64, device=self._device)
+        log_probs = torch.zeros(uniforms.shape, device=self._device)
+        counts = torch.zeros_like(limits)
+        stopped = torch.zeros_like(limits, dtype=torch.bool)
+        for step in range(uniforms.shape[1]):
+            positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, -inputs.shape[1] :]
+            output = self._model(
+                inputs, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True, logits_to_keep=1
+            )
+            cache = output.past_key_values
+            token, log_prob = _draw(output.logits[:, -1].float(), uniforms[live, step], sampling)
+            tokens[live, step], log_probs[live, step], counts[live] = token, log_prob, step + 1
+            stopped[live] = torch.isin(token, self._stops)
+            going = ~stopped[live] & (step + 1 < limits[live])
+            if not going.any():
+                break
+            if not going.all():
+                kept = going.nonzero().squeeze(-1)
+                cache.batch_select_indices(kept)
+                live, token, mask = live[kept], token[kept], mask[kept]
+            inputs, mask = token[:, None], torch.nn.functional.pad(mask, (0, 1), value=1)
+        columns = zip(tokens.tolist(), log_probs.tolist(), counts.tolist(), stopped.tolist(), strict=True)
+        return [Response(row[:count], scores[:count], not stop) for row, scores, count, stop in columns]
+
+
+def _uniforms(seed: int, count: int) -> Tensor:
+    """The random stream of one response: a number in [0, 1) for each of its tokens."""
+    return torch.rand(count, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def _draw(logits: Tensor, uniforms: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor]:
+    """Sample by inverting the distribution function: logits [N, V] and uniforms [N] to tokens [N] and their log-probs [N]."""
+    if sampling.temperature > 0:
+        logits = logits / sampling.temperature
+    if sampling.top_p < 1:
+        logits = _keep_nucleus(logits, sampling.top_p)
+    log_probs = logits.log_softmax(-1)
+    if sampling.temperature > 0:
+        cumulative = log_probs.double().exp().cumsum(-1)
+        # Scaling by the last entry, not by 1, keeps the threshold below it whatever the rounding of the sum.
+        tokens = torch.searchsorted(cumulative, uniforms[:, None] * cumulative[:, -1:], right=True).squeeze(-1)
+    else:
+        tokens = logits.argmax(-1)
+    return tokens, log_probs.gather(-1, tokens[:, None]).squeeze(-1)
+
+
+def _keep_nucleus(logits: Tensor, top_p: float) -> Tensor:
+    """Mask all but the most probable tokens whose probabilities first reach ``top_p`` together."""
+    ranked, order = logits.sort(dim=-1, descending=True)
+    probabilities = ranked.softmax(-1)
+    outside = probabilities.cumsum(-1) - probabilities >= top_p
+    return logits.masked_fill(outside.scatter(-1, order, outside), float("-inf"))

@@ -1,0 +1,42 @@
+"""Reading run folders back, complete or not."""
+
+import json
+import math
+
+import pytest
+
+from rltoolkit.report import find_runs
+from rltoolkit.report.runs import column, last
+
+
+def test_runs_are_found_at_any_depth_in_the_order_of_table_1(tmp_path):
+    for path, record in {
+        "a/0": {"ablation": "dynamic_sampling", "status": "finished"},
+        "b": {"ablation": "naive_grpo", "status": "failed"},
+        "c/lr=1": {"ablation": None, "status": "finished"},
+    }.items():
+        (tmp_path / path).mkdir(parents=True)
+        (tmp_path / path / "run.json").write_text(json.dumps(record))
+    for path in ("b/csv_logger", "killed"):  # the first lies inside a run, the second never wrote its run.json
+        (tmp_path / path).mkdir()
+        (tmp_path / path / "metrics.csv").write_text("optimizer_step\n1\n")
+    found = [(run.label, run.status) for run in find_runs(tmp_path)]
+    assert found == [("naive_grpo", "failed"), ("dynamic_sampling", "finished"), ("c/lr=1", "finished"), ("killed", "unfinished")]
+
+
+def test_blank_and_half_written_cells_are_nan(tmp_path):
+    (tmp_path / "metrics.csv").write_text("optimizer_step,entropy\n1,0.5\n2,\n3,0.25\n4")
+    (tmp_path / "run.json").write_text('{"status": "fin')
+    (run,) = find_runs(tmp_path)
+    assert run.status == "unfinished"
+    values = column(run.metrics, "entropy")
+    assert [value for value in values if not math.isnan(value)] == [0.5, 0.25]
+    assert len(values) == 4
+    assert last(run.metrics, "entropy") == 0.25
+    assert math.isnan(last(run.metrics, "reward"))
+    assert run.evaluations == []
+
+
+def test_a_folder_without_runs_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no folder with a run\.json or a metrics\.csv"):
+        find_runs(tmp_path)
