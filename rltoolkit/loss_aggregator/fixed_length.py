@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from rltoolkit.checks import check_tokens
@@ -36,4 +37,4 @@ class FixedLength(LossAggregator):
     def weights(self, mask: Tensor, totals: Totals) -> Tensor:
         """See ``LossAggregator.weights``."""
         check_tokens(self, mask=mask)
-        return mask / (totals.rows * self.max_length).clamp(min=1)
+        return torch.where(mask, 1 / (totals.rows * self.max_length).clamp(min=1), 0.0)

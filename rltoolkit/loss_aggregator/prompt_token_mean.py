@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from rltoolkit.checks import check_tokens
@@ -38,4 +39,5 @@ class PromptTokenMean(LossAggregator):
                 f"loss_aggregator (prompt_token_mean): totals speak of {len(totals.group_tokens)} rows, expected {len(mask)}, "
                 "as the mask has; see Totals.select"
             )
-        return mask / (totals.active_groups * totals.group_tokens).clamp(min=1)[:, None]
+        group_weight = 1 / (totals.active_groups * totals.group_tokens).clamp(min=1)
+        return torch.where(mask, group_weight[:, None], 0.0)

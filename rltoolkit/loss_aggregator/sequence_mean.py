@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from rltoolkit.checks import check_tokens
@@ -28,4 +29,4 @@ class SequenceMean(LossAggregator):
         """See ``LossAggregator.weights``."""
         check_tokens(self, mask=mask)
         row_tokens = mask.sum(-1, keepdim=True)
-        return mask / (totals.active_rows * row_tokens).clamp(min=1)
+        return torch.where(mask, 1 / (totals.active_rows * row_tokens).clamp(min=1), 0.0)

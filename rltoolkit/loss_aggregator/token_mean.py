@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from rltoolkit.checks import check_tokens
@@ -25,4 +26,4 @@ class TokenMean(LossAggregator):
     def weights(self, mask: Tensor, totals: Totals) -> Tensor:
         """See ``LossAggregator.weights``."""
         check_tokens(self, mask=mask)
-        return mask / totals.tokens.clamp(min=1)
+        return torch.where(mask, 1 / totals.tokens.clamp(min=1), 0.0)

@@ -9,6 +9,8 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+_ANSWER = re.compile(r"answer[\s*_]*:", re.IGNORECASE)
+
 
 class Verdict(NamedTuple):
     """Both [N], one for each response."""
@@ -52,6 +54,14 @@ def canonical_integer(text: str) -> str | None:
         return None
     digits = text.lstrip("+-").lstrip("0") or "0"
     return "-" + digits if text[0] == "-" and digits != "0" else digits
+
+
+def last_answer_line(text: str) -> tuple[int, str]:
+    """Where the last ``Answer:`` (any case) begins, and the first line after it that holds something; (-1, "") without one."""
+    start, after = -1, 0
+    for match in _ANSWER.finditer(text):
+        start, after = match.span()
+    return (start, text[after:].lstrip(" \t\r\n*_").partition("\n")[0]) if start >= 0 else (-1, "")
 
 
 def tagged_answer(text: str) -> str | None:

@@ -2,9 +2,10 @@
 
     correct = value(expression) equals target and numbers(expression) equals the given numbers;   reward = +1 if correct else -1
 
-The reference is JSON: ``{"target": 24, "numbers": [1, 2, 3, 4]}``. The expression is what the last <answer>...</answer> holds,
-or the whole response without one, up to an ``=``. It may have whole numbers, + - * / and parentheses, no sign before a number,
-and at most ``max_length`` characters. It is parsed here, never evaluated as code, and computed in exact fractions.
+The reference is JSON: ``{"target": 24, "numbers": [1, 2, 3, 4]}``. The expression is what the last <answer>...</answer> holds;
+without one the rest of the last ``Answer:`` line; without either the whole response; in each case up to an ``=``. It may have
+whole numbers, + - * / and parentheses, no sign before a number, and at most ``max_length`` characters. It is parsed here,
+never evaluated as code, and computed in exact fractions.
 
 Source: the Countdown game as a task of reinforcement learning, TinyZero. Config: ``reward_function=countdown``.
 """
@@ -19,9 +20,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from rltoolkit.registry import check, register
-from rltoolkit.reward_function.base import Verdict, tagged_answer, verdict
+from rltoolkit.reward_function.base import Verdict, last_answer_line, tagged_answer, verdict
 
 _ASCII = str.maketrans("×÷−", "*/-")
+_SPACED = re.compile(r"\s*([-+*/()])\s*")  # a space between two digits stays, and is no expression
 _TOKEN = re.compile(r"[0-9]+|[-+*/()]")
 _OPERATORS: dict[str, tuple[int, Callable[[Fraction, Fraction], Fraction]]] = {
     "+": (1, operator.add),
@@ -51,9 +53,11 @@ class Countdown:
 
     def extract(self, text: str) -> str | None:
         """The expression without spaces, or None where there is nothing that could be one."""
-        answer = tagged_answer(text) if "</answer>" in text else text
-        expression = (answer or "").partition("=")[0].strip()
-        return re.sub(r"\s", "", expression).translate(_ASCII) or None if len(expression) <= self.max_length else None
+        answer = tagged_answer(text) or last_answer_line(text)[1] or text
+        expression = answer.partition("=")[0].strip().strip("$`*.")
+        if not 0 < len(expression) <= self.max_length:
+            return None
+        return _SPACED.sub(r"\1", expression.translate(_ASCII))
 
     def _solves(self, expression: str | None, puzzle: dict) -> bool:
         tokens = _TOKEN.findall(expression or "")

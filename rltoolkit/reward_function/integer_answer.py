@@ -7,7 +7,7 @@ one that begins last counts, and it must be an integer and nothing else after th
 
 - full-width and other decimal digits, minus signs and punctuation become ASCII (superscripts do not: 10² is no integer);
 - Markdown emphasis, ``$``, ``\( \)``, braces, quotes and a trailing period are taken off;
-- so are a unit (``\text{...}``, degrees, percent) and what stands before a last ``=`` (``m + n = 42``);
+- so are a unit (``\text{...}``, degrees, percent) and what stands before a last ``=`` (``m + n = 42``, but no list);
 - thousands separators, leading zeros, a plus sign and a fraction of zeros go: ``1{,}234``, ``1 234``, ``042``, ``42.0``.
 
 A list, a fraction, a decimal or a sentence is not an integer: wrong.
@@ -23,14 +23,13 @@ import unicodedata
 from dataclasses import dataclass
 
 from rltoolkit.registry import check, register
-from rltoolkit.reward_function.base import Verdict, canonical_integer, compare
+from rltoolkit.reward_function.base import Verdict, canonical_integer, compare, last_answer_line
 
 # U+FF01-FF5E are the full-width twins of ASCII; then the minus signs and hyphens, the full stop of CJK, wide and thin spaces.
 _ASCII = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
 _ASCII |= dict.fromkeys(map(ord, "−–‐‑﹣"), ord("-")) | {ord("。"): ord(".")}
 _ASCII |= dict.fromkeys(map(ord, "\u3000\u00a0\u202f\u2009"), ord(" "))
 
-_ANSWER = re.compile(r"answer[\s*_]*:", re.IGNORECASE)
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
 _TEXT = r"\\(?:text|mbox|mathrm|textrm|textbf|mathbf)\s*\{([^{}]*)\}"
 _UNIT = re.compile(_TEXT + r"|\^\s*\{?\s*\\circ\s*\}?|°|\\?%")
@@ -61,40 +60,34 @@ class IntegerAnswer:
     def extract(self, text: str) -> str | None:
         """The normalised integer (``-7``, ``0``, ``42``), or None."""
         tail = _ascii(text[-self.window :])
-        candidates = [(start, answer) for start, answer in (_last_answer_line(tail), _last_box(tail)) if start >= 0]
-        return _integer(max(candidates)[1]) if candidates else None
+        _, answer = max(last_answer_line(tail), _last_box(tail))
+        return _integer(answer)
 
 
 def _ascii(text: str) -> str:
     return "".join(str(unicodedata.decimal(c)) if c.isdecimal() else c for c in text.translate(_ASCII))
 
 
-def _last_answer_line(text: str) -> tuple[int, str]:
-    """Where the last ``Answer:`` begins (-1: nowhere) and the first line after it that holds something."""
-    matches = list(_ANSWER.finditer(text))
-    if not matches:
-        return -1, ""
-    return matches[-1].start(), text[matches[-1].end() :].lstrip(" \t\r\n*_").partition("\n")[0]
-
-
 def _last_box(text: str) -> tuple[int, str]:
     """Where the last box that is closed begins (-1: nowhere) and what it holds, braces within it included."""
-    for match in reversed(list(_BOX.finditer(text))):
-        depth = 1
-        for end in range(match.end(), len(text)):
-            depth += {"{": 1, "}": -1}.get(text[end], 0)
-            if depth == 0:
-                return match.start(), text[match.end() : end]
-    return -1, ""
+    boxes = {match.end(): match.start() for match in _BOX.finditer(text)}
+    found, opened = (-1, ""), []
+    for position, character in enumerate(text):
+        if character == "{":
+            opened.append(position + 1)
+        elif character == "}" and opened and (inside := opened.pop()) in boxes:
+            found = max(found, (boxes[inside], text[inside:position]))
+    return found
 
 
 def _integer(text: str) -> str | None:
     text = _SPACE.sub(" ", _COMMA.sub(",", _DECORATION.sub("", text))).strip()
     whole = re.fullmatch(_TEXT, text)  # \text{42} holds the answer itself, 42 \text{cm} a unit
     text = whole[1] if whole else _UNIT.sub("", text)
-    text = re.sub(r"^[^<>!]*=", "", text)
+    text = re.sub(r"^[^<>!,;]*=", "", text)
     text = text.lstrip(" \t*_`'\"{").rstrip(" \t\r*_`'\"}.")
     sign, digits = re.fullmatch(r"([+-]?)\s*(.*)", text, re.DOTALL).groups()  # type: ignore[union-attr]  # matches any text
+    digits = re.sub(r"\.0*$", "", digits)
     if _THOUSANDS.fullmatch(digits):
         digits = re.sub("[, ]", "", digits)
-    return canonical_integer(sign + re.sub(r"\.0*$", "", digits))
+    return canonical_integer(sign + digits)

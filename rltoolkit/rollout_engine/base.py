@@ -35,7 +35,12 @@ class RolloutEngine(Protocol):
 
         Returns:
             TensorDict [P, G] with the keys that ``rollout_batch.KEYS`` says the engine writes. Log-probs are those of
-            the sampling distribution's logits divided by the temperature (before top-p). Rows are right-padded with 0.
+            the distribution that was sampled from: of the logits divided by the temperature, renormalised over the kept
+            tokens where top_p < 1. Rows are right-padded with 0.
+
+        Raises:
+            ValueError: a prompt that is empty or leaves no room for a token, or not one seed for each prompt.
+            EngineDied: the engine failed or is closed.
         """
         ...
 

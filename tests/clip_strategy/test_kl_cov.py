@@ -20,6 +20,14 @@ def test_selects_the_largest():
     assert KLCov(fraction=0.67).select(LOG_PROBS, LOG_PROBS, ADVANTAGES, masked)[0].tolist() == [False, True, True, False]
 
 
+def test_ties_go_by_position():
+    # every covariance is 0; floor(0.01 * 50,000) = 500, the first row
+    same = torch.zeros(100, 500)
+    selected = KLCov(fraction=0.01).select(same, same, same, torch.ones_like(same, dtype=torch.bool))
+    assert selected[0].all()
+    assert not selected[1:].any()
+
+
 def test_selected_tokens_pay_for_leaving_the_old_policy():
     log_ratio = torch.tensor([[0.5, 0.5, -0.5, -0.5]])
     log_probs = LOG_PROBS.clone().requires_grad_()

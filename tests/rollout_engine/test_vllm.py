@@ -1,0 +1,102 @@
+"""What only vLLM has: a life in the trainer's process, or one of its own that can end."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+
+import psutil
+import pytest
+import torch
+
+from rltoolkit.rollout_engine import VLLM, EngineDied, Sampling
+
+from .conftest import MAX_LENGTH, random_model, reference_log_probs
+
+PROMPTS = [[2, 3, 4]] * 64
+
+
+def generate_for_ever(engine):
+    while True:
+        engine.generate(PROMPTS, 8, Sampling(max_new_tokens=40), range(64))
+
+
+def test_importing_the_engine_does_not_import_vllm():
+    heavy = "{'vllm', 'transformers', 'lightning', 'hydra'} & set(sys.modules)"
+    program = f"import sys, rltoolkit.rollout_engine; assert not {heavy}, {heavy}"
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_a_missing_vllm_names_the_extras_and_the_alternative(checkpoint, monkeypatch):
+    monkeypatch.setitem(sys.modules, "vllm", None)
+    with pytest.raises(ImportError, match=r"rltoolkit\[cpu\].*rltoolkit\[gpu\].*rollout_engine=transformers"):
+        VLLM(subprocess=True)(model_path=checkpoint(True), max_length=MAX_LENGTH, seed=0)
+
+
+@pytest.mark.parametrize("setting", [{"max_num_seqs": 0}, {"kv_cache_gib": 0.0}, {"gpu_memory_utilization": 1.5}])
+def test_settings_out_of_range_are_refused(setting):
+    (field,) = setting
+    with pytest.raises(ValueError, match=rf"rollout_engine\.{field}=.* \(vllm\)"):
+        VLLM(**setting)
+
+
+def test_several_ranks_need_a_process_group_first(checkpoint, monkeypatch):
+    # vLLM would otherwise make a default group of one rank, which the trainer would take for its own.
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: False)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(RuntimeError, match="process group first"):
+        VLLM()(model_path=checkpoint(True), max_length=MAX_LENGTH, seed=0)
+
+
+def test_generating_leaves_the_trainer_s_random_states_and_threads_alone(vllm_engine):
+    torch_state, python_state, threads = torch.get_rng_state(), random.getstate(), torch.get_num_threads()
+    handler = signal.getsignal(signal.SIGINT)
+    vllm_engine.generate(PROMPTS, 1, Sampling(max_new_tokens=4), range(64))
+
+    assert torch.equal(torch.get_rng_state(), torch_state)
+    assert random.getstate() == python_state
+    assert torch.get_num_threads() == threads
+    assert signal.getsignal(signal.SIGINT) is handler
+    torch.set_num_threads(threads + 1)  # vLLM replaces this function by one that does nothing
+    assert torch.get_num_threads() == threads + 1
+    torch.set_num_threads(threads)
+
+
+def test_an_interrupt_drops_the_requests_and_leaves_the_engine_usable(vllm_engine):
+    sampling = Sampling(max_new_tokens=40)
+    before = vllm_engine.generate(PROMPTS, 1, sampling, range(64))
+    interrupt = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
+    interrupt.start()
+    with pytest.raises(KeyboardInterrupt):
+        generate_for_ever(vllm_engine)
+
+    after = vllm_engine.generate(PROMPTS, 1, sampling, range(64))
+    assert torch.equal(after["input_ids"], before["input_ids"])
+
+
+def test_an_engine_in_a_subprocess_takes_weights_and_its_death_is_reported(checkpoint):
+    pytest.importorskip("vllm")
+    engine = VLLM(subprocess=True)(model_path=checkpoint(False), max_length=MAX_LENGTH, seed=0)
+    own = [process for process in psutil.Process().children(recursive=True) if process.name().startswith("VLLM")]
+
+    sequence = list(range(2, 40))
+    for version in (1, 2):
+        model = random_model(tied=False, seed=version)
+        engine.update_weights(model.state_dict().items(), version)
+        (scores,) = engine.log_probs([sequence])
+        torch.testing.assert_close(scores, reference_log_probs(model, sequence), atol=1e-4, rtol=0)
+
+    (core,) = [process for process in own if process.name().startswith("VLLM::EngineCore")]
+    threading.Timer(0.2, core.kill).start()
+    with pytest.raises(EngineDied, match="rollout_engine=vllm died in generate"):
+        generate_for_ever(engine)
+    engine.close()
+    engine.close()
+    _, alive = psutil.wait_procs(own, timeout=20)
+    assert not alive
+    with pytest.raises(EngineDied, match="closed"):
+        engine.log_probs([sequence])
