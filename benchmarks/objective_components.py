@@ -13,15 +13,16 @@ import csv
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from rltoolkit import registry
 from rltoolkit.loss_aggregator import Totals
-from rltoolkit.objective import PolicyObjective
+from rltoolkit.objective import ObjectiveOutput, PolicyObjective
 
 GROUP = 16
 """Responses to one prompt."""
@@ -143,7 +144,7 @@ def kl_cov(lp: Tensor, old: Tensor, a: Tensor, m: Tensor) -> tuple[Tensor, Tenso
     return unmarked(-d.exp() * a + d.abs() * chosen, m)
 
 
-CLIP = {
+CLIP: dict[str, Callable[..., Any]] = {
     "symmetric": lambda lp, old, a, m: surrogate((lp - old).exp(), a, m, 0.8, 1.2),
     "clip_higher": lambda lp, old, a, m: surrogate((lp - old).exp(), a, m, 0.8, 1.28),
     "dual_clip": dual_clip,
@@ -166,7 +167,7 @@ def prompt_token_mean(loss: Tensor, m: Tensor, groups: Tensor) -> Tensor:
     return (sums / counts).mean()
 
 
-AGGREGATE = {
+AGGREGATE: dict[str, Callable[..., Any]] = {
     "token_mean": lambda loss, m, groups: (loss * m).sum() / m.sum(),
     "prompt_token_mean": prompt_token_mean,
     "sequence_mean": lambda loss, m, groups: ((loss * m).sum(-1) / m.sum(-1)).mean(),
@@ -174,7 +175,7 @@ AGGREGATE = {
     "fixed_length": lambda loss, m, groups: (loss * m).sum() / (len(m) * 20_480),
 }
 
-PENALTY = {
+PENALTY: dict[str, Callable[..., Any]] = {
     "none": lambda lp, ref: torch.zeros_like(lp),
     "k1": lambda lp, ref: lp - ref,
     "k2": lambda lp, ref: 0.5 * (lp - ref) ** 2,
@@ -190,7 +191,7 @@ def within(rho: Tensor, low: float, high: float, m: Tensor) -> Tensor:
     return rho * (m & (rho >= low) & (rho <= high))
 
 
-CORRECT = {
+CORRECT: dict[str, Callable[..., Any]] = {
     "none": lambda old, rollout, m: m.float(),
     "tis": lambda old, rollout, m: (old - rollout).exp().clamp(max=2.0) * m,
     "sequence_tis": lambda old, rollout, m: row_rho(old, rollout, m).clamp(max=2.0) * m,
@@ -216,54 +217,56 @@ def dapo(step: Step) -> tuple[Tensor, list[Tensor]]:
 
 
 def cases(step: Step) -> Iterator[Case]:
-    lp, old, rollout, a, m, groups = step
-    for name, inline in CLIP.items():
-        strategy = registry.build("clip_strategy", name)
-        yield Case(
-            "clip_strategy",
-            name,
-            lambda s=strategy: torch.autograd.grad(s(lp, old, a, m).loss.sum(), lp),
-            lambda f=inline: torch.autograd.grad(f(lp, old, a, m)[0].sum(), lp),
-        )
-    for name, inline in AGGREGATE.items():
-        aggregator = registry.build("loss_aggregator", name)
-        yield Case(
-            "loss_aggregator",
-            name,
-            lambda s=aggregator: torch.autograd.grad(s(lp, m, groups), lp),
-            lambda f=inline: torch.autograd.grad(f(lp, m, groups), lp),
-        )
-    for name, inline in PENALTY.items():
-        penalty, needs_gradient = registry.build("kl_penalty", name), name != "none"
-        yield Case(
-            "kl_penalty",
-            name,
-            lambda s=penalty, g=needs_gradient: _with_gradient(s(lp, old), lp, g),
-            lambda f=inline, g=needs_gradient: _with_gradient(f(lp, old), lp, g),
-        )
-    for name, inline in CORRECT.items():
-        correction = registry.build("importance_correction", name)
-        yield Case("importance_correction", name, lambda s=correction: s(old, rollout, m), lambda f=inline: f(old, rollout, m))
+    log_probs, old, rollout, advantages, mask, groups = step
+    arguments = {
+        "clip_strategy": (log_probs, old, advantages, mask),
+        "loss_aggregator": (log_probs, mask, groups),
+        "kl_penalty": (log_probs, old),
+        "importance_correction": (old, rollout, mask),
+    }
+    formulas = {"clip_strategy": CLIP, "loss_aggregator": AGGREGATE, "kl_penalty": PENALTY, "importance_correction": CORRECT}
+    for kind, inline in formulas.items():
+        for name, formula in inline.items():
+            component = registry.build(kind, name)
+            yield Case(
+                kind,
+                name,
+                partial(forward_and_backward, log_probs, component, *arguments[kind]),
+                partial(forward_and_backward, log_probs, formula, *arguments[kind]),
+            )
+    yield Case(
+        "objective",
+        "dapo",
+        partial(forward_and_backward, log_probs, composed, step),
+        partial(forward_and_backward, log_probs, dapo, step),
+    )
+
+
+def composed(step: Step) -> ObjectiveOutput:
+    """What ``dapo`` computes, by the components."""
     objective = PolicyObjective(
         clip_strategy=registry.build("clip_strategy", "clip_higher"),
         loss_aggregator=registry.build("loss_aggregator", "token_mean"),
         kl_penalty=registry.build("kl_penalty", "none"),
         importance_correction=registry.build("importance_correction", "none"),
     )
-
-    def composed() -> object:
-        weights = objective.loss_aggregator.weights(m, Totals.of(m))
-        output = objective(log_probs=lp, old_log_probs=old, advantages=a, mask=m, weights=weights, rollout_log_probs=rollout)
-        return torch.autograd.grad(output.loss, lp)
-
-    yield Case("objective", "dapo", composed, lambda: torch.autograd.grad(dapo(step)[0], lp))
-
-
-def _with_gradient(values: Tensor, log_probs: Tensor, needs_gradient: bool) -> object:
-    return torch.autograd.grad(values.sum(), log_probs) if needs_gradient else values
+    return objective(
+        log_probs=step.log_probs,
+        old_log_probs=step.old_log_probs,
+        advantages=step.advantages,
+        mask=step.mask,
+        weights=objective.loss_aggregator.weights(step.mask, Totals.of(step.mask)),
+        rollout_log_probs=step.rollout_log_probs,
+    )
 
 
-def measure(case: Case, repetitions: int) -> dict[str, str | float]:
+def forward_and_backward(log_probs: Tensor, function: Callable[..., Any], *arguments: Any) -> Any:
+    result = function(*arguments)
+    loss = result[0] if isinstance(result, tuple) else result
+    return torch.autograd.grad(loss.sum(), log_probs) if loss.requires_grad else result
+
+
+def measure(case: Case, repetitions: int) -> dict[str, Any]:
     """Medians in milliseconds over interleaved repetitions, after one call of each to warm up."""
     timings: dict[str, list[float]] = {"component": [], "inline": []}
     for repetition in range(repetitions + 1):
@@ -277,6 +280,9 @@ def measure(case: Case, repetitions: int) -> dict[str, str | float]:
     return {"kind": case.kind, "name": case.name, "component_ms": component, "inline_ms": inline, "ratio": ratio}
 
 
+LINE = "{kind:22} {name:18} {component_ms:12.2f} {inline_ms:10.2f} {ratio:6.2f}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=512)
@@ -286,14 +292,13 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     step = random_step(options.rows, options.tokens)
-    print(
-        f"{options.rows} x {options.tokens} tokens, float32, 1 thread, medians of {options.repetitions}, torch {torch.__version__}"
-    )
+    size = f"{options.rows} x {options.tokens} tokens"
+    print(f"{size}, float32, 1 thread, medians of {options.repetitions} repetitions, torch {torch.__version__}")
     print(f"{'kind':22} {'name':18} {'component ms':>12} {'inline ms':>10} {'ratio':>6}")
     results = []
     for case in cases(step):
         results.append(measure(case, options.repetitions))
-        print("{kind:22} {name:18} {component_ms:12.2f} {inline_ms:10.2f} {ratio:6.2f}".format(**results[-1]), flush=True)
+        print(LINE.format(**results[-1]), flush=True)
     with options.output.open("w", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(results[0]))
         writer.writeheader()

@@ -73,11 +73,15 @@ def make_rollouts() -> Callable[..., TensorDict]:
 
 @pytest.fixture(scope="session")
 def mixed_rollouts(make_rollouts: Callable[..., Any]) -> TensorDict:
-    """Three groups of four: mixed, all correct with a shaped reward, all wrong; lengths, truncation and masks differ."""
+    """Three groups of four: mixed, all correct with a shaped reward, all wrong.
+
+    Lengths differ; long responses repeat themselves; two are truncated; one of those and another one train no token.
+    """
+    length = [[3, 5, 2, 8], [4, 7, 1, 3], [2, 2, 6, 8]]
     return make_rollouts(
         reward=[[1.0, -1.0, -1.0, 0.25], [1.0, 0.5, 1.0, 1.0], [-1.0, -1.0, -1.0, -1.0]],
         correct=[[True, False, False, True], [True, True, True, True], [False, False, False, False]],
-        response_length=[[3, 5, 2, 8], [4, 7, 1, 3], [2, 2, 6, 8]],
         truncated=[[False, False, False, True], [False, False, False, False], [False, False, False, True]],
-        trained=[[True, True, True, False], [True, True, True, True], [True, True, True, False]],
+        trained=[[True, True, True, False], [True, True, True, True], [True, False, True, True]],
+        token=[[[1 + i % 3 for i in range(n)] for n in group] for group in length],
     )

@@ -1,4 +1,4 @@
-"""Graded by hand: each line of the table is [text, reference, verdict]; a text may be given as parts, [unit, n] meaning unit * n."""
+"""Graded by hand: a line of the table is [text, reference, verdict]; in a text given as parts, [unit, n] means unit * n."""
 
 import json
 from pathlib import Path

@@ -90,7 +90,7 @@ def test_an_engine_in_a_subprocess_takes_weights_and_its_death_is_reported(check
         (scores,) = engine.log_probs([sequence])
         torch.testing.assert_close(scores, reference_log_probs(model, sequence), atol=1e-4, rtol=0)
 
-    (core,) = [process for process in own if process.name().startswith("VLLM::EngineCore")]
+    (core,) = [process for process in own if process.name().startswith("VLLM::Engine")]
     threading.Timer(0.2, core.kill).start()
     with pytest.raises(EngineDied, match="rollout_engine=vllm died in generate"):
         generate_for_ever(engine)
