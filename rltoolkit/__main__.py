@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import logging
 import os
@@ -30,8 +31,9 @@ def quiet() -> None:
     os.environ.setdefault("WANDB_SILENT", "true")
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("LOGURU_LEVEL", "ERROR")
-    for noisy in ("lightning", "lightning.pytorch", "lightning.fabric", "torchrl", "tensordict", "torch"):
-        logging.getLogger(noisy).setLevel(logging.ERROR)
+    os.environ.setdefault("RL_LOGGING_LEVEL", "ERROR")  # torchrl's
+    for noisy in ("lightning.pytorch", "lightning.fabric", "pytorch_lightning", "lightning"):
+        logging.getLogger(noisy).addFilter(lambda record: record.levelno >= logging.ERROR)
 
 
 quiet()
@@ -177,13 +179,13 @@ def _all_keys() -> list[str]:
 
 
 def _fields(kind: str, name: str) -> list[str]:
-    fields = list(registry.get(kind, name).__dataclass_fields__)
+    fields = [field.name for field in dataclasses.fields(registry.get(kind, name))]
     return [f"{name}.{field}" for field in fields] if kind in compose.SEVERAL else fields
 
 
 def _schema_keys(node: DictConfig, prefix: str) -> list[str]:
     keys: list[str] = []
-    for name in node:
+    for name in map(str, node):
         keys.append(f"{prefix}{name}")
         if not OmegaConf.is_missing(node, name) and isinstance(node[name], DictConfig):
             keys += _schema_keys(node[name], f"{prefix}{name}.")

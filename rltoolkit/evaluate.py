@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import tempfile
 from pathlib import Path
 
@@ -85,4 +84,4 @@ def evaluate_target(target: Path | None, overrides: list[str], output: Path | No
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

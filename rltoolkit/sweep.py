@@ -25,7 +25,7 @@ failed: list[str] = []
 
 
 def run_in_fresh_process(folder: RunFolder, console: Console) -> int:
-    """Run the current job of a sweep in a process of its own. Returns its exit status; KeyboardInterrupt if it was interrupted."""
+    """Run the current job of a sweep in a process of its own. Returns its exit status. Raises KeyboardInterrupt if it was stopped."""
     hydra = HydraConfig.get()
     title = f"[bold]job {hydra.job.num + 1}[/bold]  {folder.path}"
     if folder.finished():

@@ -64,7 +64,12 @@ class Tiny:
         check(self, "num_layers", self.num_layers >= 1, "at least 1")
         check(self, "num_heads", self.num_heads >= 1, "at least 1")
         divisor = 2 * self.num_heads  # rotary embeddings turn pairs of dimensions
-        check(self, "hidden_size", self.hidden_size >= 1 and self.hidden_size % divisor == 0, f"a multiple of 2 * num_heads = {divisor}")
+        check(
+            self,
+            "hidden_size",
+            self.hidden_size >= 1 and self.hidden_size % divisor == 0,
+            f"a multiple of 2 * num_heads = {divisor}",
+        )
         check(self, "intermediate_size", self.intermediate_size >= 1, "at least 1")
         check(self, "skill_steps", self.skill_steps >= 0, "at least 0")
         check(self, "habit_steps", self.habit_steps >= 0, "at least 0")

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import multiprocessing.connection
 import os
 import tempfile
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,13 +110,15 @@ class VLLMEngine:
         self._brought_process_group = self._in_process and not torch.distributed.is_initialized()
         if self._brought_process_group and int(os.environ.get("WORLD_SIZE", 1)) > 1:
             raise RuntimeError(
-                "start the trainer's process group before rollout_engine=vllm, or set rollout_engine.subprocess=true"
+                "rollout_engine=vllm in a job of several ranks: start the trainer's process group first, "
+                "or set rollout_engine.subprocess=true"
             )
         verbose = os.environ.get("RLTOOLKIT_VERBOSE") == "1"
         # A subprocess would keep the borrowed standard error for good; there the log level has to do.
         with preserved_globals(), contextlib.nullcontext() if verbose or spec.subprocess else quiet_stderr():
             _prepare_environment(spec, "INFO" if verbose else "ERROR")
             self._llm: Any = _import_vllm().LLM(**spec.engine_arguments(model_path, max_length, seed))
+        self._processes = [] if self._in_process else _watched_processes(self._llm.llm_engine.engine_core)
 
     def generate(self, prompts: Sequence[Sequence[int]], group_size: int, sampling: Sampling, seeds: Sequence[int]) -> TensorDict:
         """See ``RolloutEngine.generate``. Ctrl-C drops what was running; the engine can be used again."""
@@ -193,7 +197,9 @@ class VLLMEngine:
         try:
             yield
         except Exception as error:
-            raise EngineDied(f"rollout_engine=vllm died in {what}: {type(error).__name__}: {error}") from error
+            exit_codes = [process.exitcode for process in self._processes if process.exitcode is not None]
+            cause = f"its process ended with exit code {exit_codes[0]}" if exit_codes else f"{type(error).__name__}: {error}"
+            raise EngineDied(f"rollout_engine=vllm died in {what}: {cause}") from error
 
 
 class WeightReload:
@@ -227,6 +233,26 @@ def _prepare_environment(spec: VLLM, log_level: str) -> None:
     # Trainer and engine take turns on the same cores; binding would leave the engine one thread per physical core.
     os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
     os.environ.setdefault("VLLM_LOGGING_LEVEL", log_level)
+
+
+def _watched_processes(core: Any) -> list[Any]:
+    """The engine's processes. When one ends, whoever waits for it is woken with an error.
+
+    vLLM's synchronous client notices that its process was killed, but leaves a pending ``step`` or call waiting for ever.
+    """
+    processes = core.resources.engine_manager.processes
+
+    def wake_waiters() -> None:
+        multiprocessing.connection.wait([process.sentinel for process in processes])
+        core.resources.engine_dead = True  # from here on vLLM refuses new calls, so none can be missed below
+        dead = RuntimeError("the engine's process ended")
+        core.outputs_queue.put_nowait(dead)
+        for answer in list(core.utility_results.values()):
+            if not answer.done():
+                answer.set_exception(dead)
+
+    threading.Thread(target=wake_waiters, name="rollout-engine-watch", daemon=True).start()
+    return processes
 
 
 def _import_vllm() -> Any:

@@ -74,7 +74,9 @@ class ChatArithmetic:
         check(self, "two_digit_share", 0 <= self.two_digit_share <= 1, "in [0, 1]")
         two, one = self._counts(self.eval_size)
         enough = one <= len(_side(_ONE_DIGIT, held_out=True)) and two <= len(_side(_TWO_DIGITS, held_out=True))
-        check(self, "eval_size", enough, f"smaller: there are not {one} distinct one-digit and {two} two-digit questions held out")
+        check(
+            self, "eval_size", enough, f"smaller: there are not {one} distinct one-digit and {two} two-digit questions held out"
+        )
 
     def __call__(self, split: Split, seed: int) -> list[Problem]:
         """The questions of one split, one- and two-digit ones shuffled together."""

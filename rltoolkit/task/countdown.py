@@ -1,4 +1,4 @@
-"""Countdown: reach a target with some numbers and + - * /, each number at most once; many right answers, checked by rule.
+"""Countdown: reach a target with some numbers and + - * /, each number exactly once; many right answers, checked by rule.
 
 The answer is the puzzle itself, as JSON: ``{"target": 24, "numbers": [47, 76, 55, 60]}``.
 
@@ -20,7 +20,7 @@ from rltoolkit.task.template import fill
 
 TEMPLATE = (
     "Using the numbers {numbers}, write an expression that equals {target}. You may use +, -, * and / and parentheses, and "
-    "each number at most once. Think step by step. The last line of your response should be of the form Answer: $Expression "
+    "each number exactly once. Think step by step. The last line of your response should be of the form Answer: $Expression "
     "(without quotes), for example Answer: (1 + 2) / 3"
 )
 

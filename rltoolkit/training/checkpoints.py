@@ -13,7 +13,7 @@ from typing import Any
 
 import lightning as L
 
-from rltoolkit.training.data import RolloutData
+from rltoolkit.training.data import rollout_data
 
 _NAME = re.compile(r"step_(\d+)$")
 
@@ -47,8 +47,7 @@ class Checkpoints(L.Callback):
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         """Save at the end of every ``every``-th rollout step."""
-        data = trainer.datamodule
-        assert isinstance(data, RolloutData)
+        data = rollout_data(trainer)
         if data.rollout_step_finished and data.collector.rollout_step % self.every == 0:
             self.save(trainer)
 

@@ -7,7 +7,7 @@ collector's and the mini-batches that are still to come, so a run can stop and g
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 import torch
@@ -112,6 +112,11 @@ class RolloutData(L.LightningDataModule):
         buffer.extend(units)
         count = -(-len(units) // (self.mini_batch_size // unit))
         return [buffer.sample().select(*TRAINING_KEYS, strict=False).reshape(-1) for _ in range(count)]
+
+
+def rollout_data(trainer: L.Trainer) -> RolloutData:
+    """The trainer's data module, by its type."""
+    return cast(RolloutData, trainer.datamodule)  # type: ignore[attr-defined]
 
 
 class MiniBatches:

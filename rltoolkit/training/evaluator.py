@@ -10,9 +10,11 @@ import lightning as L
 
 from rltoolkit.evaluation import Evaluation
 from rltoolkit.rollout_engine.base import RolloutEngine
-from rltoolkit.training.data import RolloutData
+from rltoolkit.training.data import rollout_data
 from rltoolkit.training.interrupts import Interrupts, StopRequested
 from rltoolkit.training.run_log import CsvTable, RunLog
+
+LOGGED = ("avg_at_k", "pass_at_k", "cons_at_k", "response_length", "truncated")
 
 
 class Evaluator(L.Callback):
@@ -57,8 +59,7 @@ class Evaluator(L.Callback):
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         """Evaluate at the end of every ``every``-th rollout step."""
-        data = trainer.datamodule
-        assert isinstance(data, RolloutData)
+        data = rollout_data(trainer)
         if self.every and data.rollout_step_finished and data.collector.rollout_step % self.every == 0:
             self.evaluate(trainer)
 
@@ -69,8 +70,7 @@ class Evaluator(L.Callback):
 
     def evaluate(self, trainer: L.Trainer) -> None:
         """Evaluate once for an optimizer step and write the row."""
-        data, step = trainer.datamodule, trainer.global_step
-        assert isinstance(data, RolloutData)
+        data, step = rollout_data(trainer), trainer.global_step
         if trainer.is_global_zero and step != self._done_at:
             try:
                 with self.interrupts.leaving_at_once():

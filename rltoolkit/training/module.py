@@ -6,15 +6,19 @@ No rewards, filters or engines here: a mini-batch comes in with its advantages, 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 import torch
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from tensordict import TensorDict
 from torch import Tensor
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
+from torch.optim.lr_scheduler import LRScheduler
 
+from rltoolkit.clip_strategy import StepClipStrategy
 from rltoolkit.config import OptimizerConfig, TrainerConfig
 from rltoolkit.loss_aggregator import Totals
 from rltoolkit.model.policy import PolicyModel, TokenStatistics
@@ -55,8 +59,8 @@ class PolicyModule(L.LightningModule):
         self.settings = settings
         self.warmup_optimizer_steps = warmup_optimizer_steps
         self.temperature = temperature
-        # outside nn.Module's registry: frozen, and not part of a checkpoint
-        object.__setattr__(self, "reference", reference)
+        # in a list, out of nn.Module's sight: frozen, and not part of a checkpoint
+        self._reference = [reference] if reference is not None else []
         self.step_metrics: dict[str, float] = {}
         self.not_finite_in_a_row = 0
         self._sharded = False
@@ -68,22 +72,23 @@ class PolicyModule(L.LightningModule):
         if self._sharded:
             return
         self._sharded = True
+        assert self.device_mesh is not None
         mesh = self.device_mesh["data_parallel"]
         dtype = getattr(torch, self.settings.compute_dtype)
         mixed = MixedPrecisionPolicy() if dtype == torch.float32 else MixedPrecisionPolicy(dtype, torch.float32)
         for layer in self.policy.decoder_layers:
             fully_shard(layer, mesh=mesh, mp_policy=mixed)
         fully_shard(self.policy, mesh=mesh, mp_policy=mixed)
-        if self.reference is not None:
-            self.reference.to(self.device).requires_grad_(False).eval()
+        for reference in self._reference:
+            reference.to(self.device).requires_grad_(False).eval()
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW with a linear warm-up, then a constant learning rate."""
         config = self.optimizer_config
         optimizer = torch.optim.AdamW(
             self.policy.parameters(),
             lr=config.learning_rate,
-            betas=tuple(config.betas),
+            betas=(config.betas[0], config.betas[1]),
             weight_decay=config.weight_decay,
             fused=True,
         )
@@ -97,7 +102,7 @@ class PolicyModule(L.LightningModule):
         A step without a trained token, or with a loss or gradient that is not finite, leaves the weights as they are and is
         counted. Raises NotFinite after ``settings.max_skipped_steps`` non-finite steps in a row.
         """
-        optimizer, schedule = self.optimizers(), self.lr_schedulers()
+        optimizer, schedule = cast(LightningOptimizer, self.optimizers()), cast(LRScheduler, self.lr_schedulers())
         if not batch["loss_mask"].any():
             self.step_metrics = {"steps_without_tokens": 1.0}
             return
@@ -108,7 +113,7 @@ class PolicyModule(L.LightningModule):
             **metrics,
             "loss": loss,
             "gradient_norm": float(norm),
-            "learning_rate": schedule.get_last_lr()[0],
+            "learning_rate": float(schedule.get_last_lr()[0]),
         }
         if not (torch.isfinite(norm) and torch.isfinite(torch.tensor(loss))):
             self._skip_not_finite(batch, loss, float(norm))
@@ -121,8 +126,8 @@ class PolicyModule(L.LightningModule):
 
     @torch.no_grad()
     def score(self, batch: TensorDict, mask_key: str = "loss_mask", reference: bool = False) -> Tensor:
-        """Log-probs [N, T] of the tokens under a mask, by the policy as it is now (or the reference), rows shared by the ranks."""
-        model = self.reference if reference else self.policy
+        """Log-probs [N, T] of the tokens under a mask, by the policy as it is now or by the reference; the ranks share the rows."""
+        model = self._reference[0] if reference else self.policy
         log_probs = torch.zeros(batch[mask_key].shape, device=self.device)
         for rows in self._my_micro_batches(batch):
             micro = _crop(batch[rows])
@@ -180,7 +185,8 @@ class PolicyModule(L.LightningModule):
         if advantages.ndim == 1:
             advantages = advantages[:, None].expand_as(log_probs)
         old_log_probs = batch.get("old_log_probs", log_probs)
-        return self.objective.clip_strategy.select(log_probs, old_log_probs, advantages, batch["loss_mask"])
+        strategy = cast(StepClipStrategy, self.objective.clip_strategy)
+        return strategy.select(log_probs, old_log_probs, advantages, batch["loss_mask"])
 
     def _statistics(self, model: PolicyModel, micro: TensorDict, mask_key: str) -> TokenStatistics:
         return model(micro["input_ids"], micro[mask_key], self.temperature)

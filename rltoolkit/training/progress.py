@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: one bar over all optimizer steps, or one line a rollout step where there is no terminal."""
+"""What a person sees while a run goes on: one bar over all optimizer steps, or lines where there is no terminal."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import lightning as L
 from lightning.pytorch.callbacks import RichProgressBar
 from rich.console import Console
 
-from rltoolkit.training.data import RolloutData
+from rltoolkit.training.data import rollout_data
 from rltoolkit.training.run_log import RunLog
 
 SHOWN = {
@@ -50,8 +50,7 @@ class ProgressBar(RichProgressBar):
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         """Move the bar to the optimizer step reached."""
-        data = trainer.datamodule
-        assert isinstance(data, RolloutData)
+        data = rollout_data(trainer)
         self._rollout_step = data.collector.rollout_step
         if self.train_progress_bar_id is None and not self.is_disabled:
             self._initialize_train_progress_bar_id()
@@ -78,8 +77,7 @@ class ProgressLines(L.Callback):
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         """Print when the rollout step's mini-batches are used up."""
-        data = trainer.datamodule
-        assert isinstance(data, RolloutData)
+        data = rollout_data(trainer)
         if data.rollout_step_finished and trainer.is_global_zero:
             step = f"rollout {data.collector.rollout_step:>3}  optimizer step {trainer.global_step}/{trainer.max_steps}"
             self.console.print(f"{step}  {shown_metrics(self.log_)}", highlight=False)

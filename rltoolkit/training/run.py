@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 import torch
@@ -15,9 +15,9 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from tensordict import TensorDict
 
-from rltoolkit.collector import CollectedStep, Collector, EncodedProblem
+from rltoolkit.collector import CollectedStep, Collector, EncodedProblem, Refill
 from rltoolkit.compose import Components, StepPlan
-from rltoolkit.config import ConfigError
+from rltoolkit.config import ConfigError, OptimizerConfig, TrainerConfig
 from rltoolkit.evaluation import Evaluation, evaluate
 from rltoolkit.model.loading import encode, load_policy, load_tokenizer
 from rltoolkit.rollout_engine.base import RolloutEngine, Sampling
@@ -60,8 +60,8 @@ def train(cfg: DictConfig, components: Components, plan: StepPlan, folder: Path,
     module = PolicyModule(
         policy=load_policy(model_path),
         objective=components.objective,
-        optimizer=OmegaConf.to_object(cfg.optimizer),
-        settings=OmegaConf.to_object(cfg.trainer),
+        optimizer=cast(OptimizerConfig, OmegaConf.to_object(cfg.optimizer)),
+        settings=cast(TrainerConfig, OmegaConf.to_object(cfg.trainer)),
         warmup_optimizer_steps=plan.warmup_optimizer_steps,
         temperature=cfg.sampling.temperature,
         reference=load_policy(model_path) if needs_reference else None,
@@ -163,7 +163,7 @@ def collector_factory(
             group_size=cfg.group_size,
             sampling=training_sampling(cfg),
             seed=cfg.seed,
-            refill=OmegaConf.to_object(cfg.collector),
+            refill=cast(Refill, OmegaConf.to_object(cfg.collector)),
             rank=trainer.global_rank,
             world_size=trainer.world_size,
             all_gather=all_gather_objects,

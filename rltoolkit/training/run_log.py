@@ -18,7 +18,8 @@ from rltoolkit.collector import CollectedStep, counter_metrics
 from rltoolkit.rollout_batch import text_list
 
 REFLECTION = re.compile(
-    r"\b(wait|hold on|let me (?:check|re-?check|verify|double-check|re-?think|re-?consider)|re-?check|double-check|on second thought|"
+    r"\b(wait|hold on|let me (?:check|re-?check|verify|double-check|re-?think|re-?consider)|re-?check|double-check|"
+    r"on second thought|"
     r"i made a mistake|that'?s not right|actually, no)\b",
     re.IGNORECASE,
 )

@@ -14,7 +14,7 @@ from torch import Tensor
 from rltoolkit.rollout_batch import row_lengths
 from rltoolkit.rollout_engine.base import RolloutEngine
 from rltoolkit.rollout_engine.parity import require_parity
-from rltoolkit.training.data import RolloutData
+from rltoolkit.training.data import rollout_data
 from rltoolkit.training.module import PolicyModule
 
 PROBE_SEQUENCES = 4
@@ -35,16 +35,14 @@ class WeightSync(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """A resumed run starts with the engine on the model's files: give it the weights of the checkpoint."""
-        data = trainer.datamodule
-        assert isinstance(data, RolloutData)
+        data = rollout_data(trainer)
         assert isinstance(pl_module, PolicyModule)
         if trainer.global_step:
             self.sync(data.collector.engine, pl_module, data.collector.rollout_step)
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         """Sync once the rollout step's mini-batches are used up."""
-        data = trainer.datamodule
-        assert isinstance(data, RolloutData)
+        data = rollout_data(trainer)
         assert isinstance(pl_module, PolicyModule)
         if data.rollout_step_finished:
             self.sync(data.collector.engine, pl_module, data.collector.rollout_step)

@@ -94,18 +94,6 @@ class TestAdvantageEstimator:
         alone = torch.cat([estimator(mixed_rollouts[p : p + 1]) for p in range(3)])
         assert torch.equal(alone, estimator(mixed_rollouts)) == (estimator.scope == "group")
 
-    def test_a_group_of_equals_gets_exactly_zero(self, estimator, make_rollouts):
-        # 0.1 has no exact binary form, and the float32 mean of seven of them need not be 0.1
-        if estimator.min_group_size > 1:
-            different = [1.0, -1.0, 1.0, -1.0, 1.0, -1.0, -1.0]
-            correct = [[True] * 7, [False] * 7, [reward > 0 for reward in different]]
-            lengths = [[1, 2, 3, 4, 5, 6, 7]] * 3
-            advantage = estimator(
-                make_rollouts(reward=[[0.1] * 7, [0.7] * 7, different], correct=correct, response_length=lengths)
-            )
-            assert not advantage[:2].any()
-            assert advantage[2].all()
-
     @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
     def test_a_reward_that_is_not_finite_is_refused_or_has_no_say(self, estimator, mixed_rollouts, bad):
         reward = mixed_rollouts["reward"].clone()
@@ -125,6 +113,17 @@ class TestAdvantageEstimator:
         if size > 1:
             with pytest.raises(ValueError, match=f"{estimator.name}: group size {size - 1} is too small"):
                 estimator(make_rollouts(reward=[[1.0] * (size - 1)]))
+
+
+@pytest.mark.parametrize("estimator", [one for one in ESTIMATORS + ESTIMATORS_EXCLUDING if one.min_group_size > 1], ids=repr)
+def test_a_group_of_equals_gets_exactly_zero(estimator, make_rollouts):
+    # 0.1 has no exact binary form, and the float32 mean of seven of them need not be 0.1
+    different = [1.0, -1.0, 1.0, -1.0, 1.0, -1.0, -1.0]
+    correct = [[True] * 7, [False] * 7, [reward > 0 for reward in different]]
+    lengths = [[1, 2, 3, 4, 5, 6, 7]] * 3
+    advantage = estimator(make_rollouts(reward=[[0.1] * 7, [0.7] * 7, different], correct=correct, response_length=lengths))
+    assert not advantage[:2].any()
+    assert advantage[2].all()
 
 
 @every_excluding_estimator
@@ -211,13 +210,6 @@ class TestRewardFunction:
         assert torch.equal(backwards.correct, correct.flip(0))
         assert torch.equal(backwards.reward, reward.flip(0))
 
-    def test_right_is_worth_more_than_wrong(self, name):
-        if name in RIGHT:
-            text, answer = RIGHT[name]
-            correct, reward = build("reward_function", name)([text, "no idea", ""], [answer] * 3)
-            assert correct.tolist() == [True, False, False]
-            assert reward[0] > reward[1:].max()
-
     def test_no_responses_give_an_empty_verdict(self, name):
         correct, reward = build("reward_function", name)([], [])
         assert correct.shape == reward.shape == (0,)
@@ -225,6 +217,14 @@ class TestRewardFunction:
     def test_a_missing_reference_is_refused(self, name):
         with pytest.raises(ValueError, match=r"zip\(\) argument 2 is shorter"):
             build("reward_function", name)(["1", "2"], [RIGHT.get(name, ("42", "42"))[1]])
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_right_is_worth_more_than_wrong(name):
+    text, answer = RIGHT[name]
+    correct, reward = build("reward_function", name)([text, "no idea", ""], [answer] * 3)
+    assert correct.tolist() == [True, False, False]
+    assert reward[0] > reward[1:].max()
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
