@@ -267,14 +267,14 @@ def forward_and_backward(log_probs: Tensor, function: Callable[..., Any], *argum
 
 
 def measure(case: Case, repetitions: int) -> dict[str, Any]:
-    """Medians in milliseconds over interleaved repetitions, after one call of each to warm up."""
+    """Medians in milliseconds over interleaved repetitions, after one call of each that shows they agree."""
+    torch.testing.assert_close(case.component(), case.inline())
     timings: dict[str, list[float]] = {"component": [], "inline": []}
-    for repetition in range(repetitions + 1):
+    for _ in range(repetitions):
         for side, function in (("component", case.component), ("inline", case.inline)):
             start = time.perf_counter()
             function()
-            if repetition:
-                timings[side].append(1e3 * (time.perf_counter() - start))
+            timings[side].append(1e3 * (time.perf_counter() - start))
     component, inline = (statistics.median(timings[side]) for side in ("component", "inline"))
     ratio = statistics.median(c / i for c, i in zip(timings["component"], timings["inline"], strict=True))
     return {"kind": case.kind, "name": case.name, "component_ms": component, "inline_ms": inline, "ratio": ratio}

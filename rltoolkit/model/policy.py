@@ -11,7 +11,7 @@ is computed again in the backward pass instead of being kept.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -51,7 +51,7 @@ class PolicyModel(nn.Module):
             value = getattr(causal_lm.config, name, None)
             if value not in (None, 1.0):
                 raise ValueError(f"{type(causal_lm).__name__} changes its logits after the head ({name}={value}): not supported")
-        self.causal_lm = causal_lm
+        self.causal_lm: Any = causal_lm  # transformers' own interface beyond nn.Module
         self.chunk_tokens = chunk_tokens
 
     @property

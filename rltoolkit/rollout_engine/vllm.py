@@ -220,10 +220,8 @@ class WeightReload:
                 head.quant_method.process_weights_after_loading(head)
 
     def replace_weights_from(self, path: str) -> None:
-        """The same, from a safetensors file."""
-        from safetensors.torch import load_file
-
-        self.replace_weights(list(load_file(path).items()))
+        """The same, from a file that ``torch.save`` wrote."""
+        self.replace_weights(list(torch.load(path, map_location="cpu", mmap=True).items()))
 
 
 def _prepare_environment(spec: VLLM, log_level: str) -> None:
@@ -268,11 +266,9 @@ def _import_vllm() -> Any:
 
 @contextlib.contextmanager
 def _shared_file(weights: Iterable[tuple[str, Tensor]]) -> Iterator[str]:
-    """A safetensors file, in memory where the system has /dev/shm, that is gone afterwards."""
-    from safetensors.torch import save_file
-
+    """A file of the weights, in memory where the system has /dev/shm, that is gone afterwards."""
     shared = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else None) as folder:
-        path = str(Path(folder) / "weights.safetensors")
-        save_file({name: tensor.detach().contiguous() for name, tensor in weights}, path)
+        path = str(Path(folder) / "weights.pt")
+        torch.save({name: tensor.detach() for name, tensor in weights}, path)
         yield path

@@ -83,7 +83,8 @@ class Evaluator(L.Callback):
             assert self._table is not None
             self._table.append(row)
             held_out = {
-                f"eval/{name}": row[name] for name in ("avg_at_k", "pass_at_k", "cons_at_k", "response_length", "truncated")
+                f"eval/{name}": float(row[name])
+                for name in ("avg_at_k", "pass_at_k", "cons_at_k", "response_length", "truncated")
             }
             for logger in trainer.loggers:
                 logger.log_metrics(held_out, step=step)

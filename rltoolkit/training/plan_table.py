@@ -18,8 +18,8 @@ def plan_table(
     objective, trainer = components.objective, cfg.trainer
     parameters = sum(parameter.numel() for parameter in policy.parameters())
     ranks = trainer.devices * trainer.num_nodes
-    names = [objective.clip_strategy.name, objective.loss_aggregator.name]
-    names += [f"kl {objective.kl_penalty.name}", f"correction {objective.importance_correction.name}"]
+    parts = (objective.clip_strategy, objective.loss_aggregator, objective.kl_penalty, objective.importance_correction)
+    clip, aggregator, penalty, correction = (component_name(part) for part in parts)
     rows = {
         "model": f"{components.model.name}, {parameters / 1e6:.2f}M parameters, {trainer.compute_dtype}, {ranks} process(es)",
         "task": f"{components.task.name}, verified by {components.reward_function.name}",
@@ -30,7 +30,7 @@ def plan_table(
         "length of the run": f"{trainer.max_steps} optimizer steps = {plan.rollout_steps} rollout steps, "
         f"warm-up {plan.warmup_optimizer_steps} optimizer steps",
         "rollouts": _joined(components.reward_shapers, "no shaper") + "; " + _joined(components.sampler_filters, "no filter"),
-        "objective": f"{components.advantage_estimator.name}; " + ", ".join(names),
+        "objective": f"{components.advantage_estimator.name}; " + f"{clip}, {aggregator}, kl {penalty}, correction {correction}",
         "files": str(folder),
     }
     if resumed_from is not None:
@@ -41,5 +41,10 @@ def plan_table(
     return table
 
 
-def _joined(components: tuple, none: str) -> str:
-    return " + ".join(component.name for component in components) or none
+def component_name(component: object) -> str:
+    """The name under which a component is registered."""
+    return getattr(component, "name", type(component).__name__)
+
+
+def _joined(components: tuple[object, ...], none: str) -> str:
+    return " + ".join(map(component_name, components)) or none

@@ -14,7 +14,13 @@ def causal_lm(tie: bool = True, **config) -> nn.Module:
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
     torch.manual_seed(0)
-    sizes = dict(hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1)
+    sizes = {
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+    }
     model = Qwen2ForCausalLM(
         Qwen2Config(vocab_size=VOCABULARY, tie_word_embeddings=tie, initializer_range=0.5, **sizes, **config)
     )

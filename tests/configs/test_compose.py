@@ -1,0 +1,103 @@
+"""Every file in conf/ composes; what cannot run is refused with the key, the value and what is allowed."""
+
+from pathlib import Path
+
+import pytest
+from hydra import compose as hydra_compose
+from hydra import initialize_config_module
+from omegaconf import DictConfig
+
+from rltoolkit import compose, registry
+from rltoolkit.config import ConfigError
+
+CONF = Path(__file__).parents[2] / "conf"
+TABLE_1 = ["naive_grpo", "overlong_filtering", "clip_higher", "soft_overlong_punishment", "token_level_loss", "dynamic_sampling"]
+
+
+def options(group: str) -> list[str]:
+    return sorted(file.stem for file in (CONF / group).glob("*.yaml"))
+
+
+def composed(*overrides: str) -> DictConfig:
+    compose.publish()
+    with initialize_config_module("rltoolkit.conf", version_base=None):
+        return hydra_compose("config", overrides=list(overrides))
+
+
+@pytest.mark.parametrize("preset", options("preset"))
+def test_every_preset_composes_and_its_numbers_agree(preset):
+    cfg = composed(f"preset={preset}")
+    assert compose.step_plan(cfg).optimizer_steps_per_rollout == cfg.prompts_per_step * cfg.group_size // cfg.mini_batch_size
+    compose.build(cfg)
+
+
+@pytest.mark.parametrize("group", ["experiment", "ablation", "logger"])
+def test_every_option_of_a_group_composes(group):
+    for name in options(group):
+        if name != "dapo_ablation":  # a sweep: its own key is Hydra's
+            compose.build(composed(f"{'' if group == 'logger' else '+'}{group}={name}", "hydra.run.dir=x"))
+
+
+@pytest.mark.parametrize("kind", registry.kinds())
+def test_every_component_is_an_option(kind):
+    for name in registry.names(kind):
+        choice = f"{kind}=[{name}]" if kind in compose.SEVERAL else f"{kind}={name}"
+        cfg = composed(choice)
+        node = cfg[kind][name] if kind in compose.SEVERAL else cfg[kind]
+        assert node._target_.endswith(registry.get(kind, name).__qualname__)
+
+
+def test_the_paper_preset_holds_the_papers_numbers():
+    cfg = composed("preset=paper")
+    plan = compose.step_plan(cfg)
+    # 512 prompts x 16 responses = 8,192; mini-batches of 512 -> 16 updates; warm-up 20 rollout steps = 320 updates
+    assert (plan.responses_per_step, plan.optimizer_steps_per_rollout, plan.warmup_optimizer_steps) == (8192, 16, 320)
+    assert (cfg.sampling.max_new_tokens, cfg.cache_length, cfg.optimizer.learning_rate) == (20480, 4096, 1e-6)
+
+
+def test_each_row_of_table_1_changes_exactly_one_thing():
+    def components(row):
+        cfg = composed(f"+ablation={row}")
+        kinds = ("advantage_estimator", "clip_strategy", "loss_aggregator", "kl_penalty", "importance_correction")
+        chosen = {kind: cfg[kind]._target_ for kind in kinds}
+        return chosen | {kind: tuple(cfg[kind]) for kind in compose.SEVERAL}
+
+    rows = [components(row) for row in TABLE_1]
+    for before, after in zip(rows, rows[1:], strict=False):
+        assert sum(before[kind] != after[kind] for kind in before) == 1
+    assert rows[-1]["sampler_filter"] == ("dynamic_sampling",)
+
+
+def test_the_released_recipe_has_no_overlong_filtering():
+    assert list(composed("+experiment=dapo_released").reward_shaper) == ["soft_overlong_punishment"]
+
+
+def test_length_based_shapers_follow_the_runs_own_limit():
+    cfg = composed("+experiment=dapo", "sampling.max_new_tokens=40", "cache_length=10")
+    shaper = compose.build(cfg).reward_shapers[1]
+    assert (shaper.max_length, shaper.cache_length) == (40, 10)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["mini_batch_size=48"], r"mini_batch_size=48 must divide prompts_per_step x group_size = 64 x 8 = 512"),
+        (["group_size=1", "mini_batch_size=64"], r"group_size=1: advantage_estimator=group_normalized .* at least 2"),
+        (["sampling.top_p=0.9"], r"sampling\.top_p=0\.9: must be 1 in training"),
+        (["+experiment=dapo", "cache_length=56"], r"reward_shaper\.cache_length=56"),
+        (["sampling.max_new_tokens=5000"], r"longer than the model's context of \d+ tokens"),
+        (["clip_strategy=clip_higher", "clip_strategy.epsilon_low=1.5"], r"clip_strategy\.epsilon_low=1\.5 .*in \[0, 1\)"),
+        (["trainer.micro_batch_tokens=50"], r"trainer\.micro_batch_tokens=50: must hold one whole row"),
+        (["trainer.max_steps=0"], r"trainer\.max_steps=0: must be greater than 0"),
+        (["optimizer.warmup_rollout_steps=3"], r"set one of them"),
+        (["trainer.compute_dtype=int8"], r"trainer\.compute_dtype=int8: must be one of bfloat16"),
+    ],
+)
+def test_contradictions_are_refused_with_the_numbers(overrides, message):
+    with pytest.raises(ConfigError, match=message):
+        compose.validate(composed(*overrides))
+
+
+def test_a_preset_this_machine_cannot_run_says_so():
+    with pytest.raises(ConfigError, match=r"needs 128 GPUs .*preset=laptop runs on a CPU"):
+        compose.validate_hardware(composed("preset=paper"))

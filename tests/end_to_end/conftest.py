@@ -1,0 +1,39 @@
+"""The command line as a user runs it, on a model whose warm start takes seconds."""
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SMALL = [
+    "model.skill_steps=20", "model.habit_steps=5", "prompts_per_step=8", "group_size=4", "mini_batch_size=16",
+    "evaluation.problems=8", "evaluation.k=2", "evaluation.every=0", "collector.at_limit=FILL_WITH_REJECTED",
+    "collector.max_generation_batches=2", "trainer.checkpoint_every=1",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def command(cache):
+    """``command(*overrides) -> CompletedProcess`` of ``python -m rltoolkit`` in a process of its own."""
+
+    def run(*overrides: object, module: str = "rltoolkit", small: bool = True, start: bool = False):
+        arguments = [sys.executable, "-m", module, *map(str, overrides), *(SMALL if small else [])]
+        environment = {**os.environ, "RLTOOLKIT_CACHE": str(cache), "HF_HUB_OFFLINE": "1"}
+        if start:
+            return subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        return subprocess.run(arguments, env=environment, capture_output=True, text=True, check=False, timeout=600)
+
+    return run
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))

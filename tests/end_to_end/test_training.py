@@ -1,0 +1,111 @@
+"""Real runs: real engines, FSDP2 through Lightning, every file that a run leaves behind."""
+
+import importlib.util
+import json
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+
+def load(name):
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name("conftest.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+table = load("end_to_end_support").table
+
+
+def test_dapo_through_vllm(command, tmp_path):
+    run = tmp_path / "run"
+    done = command("+experiment=dapo", "trainer.max_steps=4", f"hydra.run.dir={run}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = table(run / "metrics.csv")
+    # 8 x 4 responses in mini-batches of 16: two optimizer steps for each of two rollout steps
+    assert [(row["optimizer_step"], row["rollout_step"]) for row in rows] == [("1", "1"), ("2", "1"), ("3", "2"), ("4", "2")]
+    assert all(float(row["mismatch"]) < 1e-4 for row in rows)  # vLLM's and the trainer's log-probs agree
+    assert float(rows[1]["sync_gap"]) < 1e-3  # and still do after a weight sync
+    assert json.loads((run / "run.json").read_text())["status"] == "finished"
+    assert len(table(run / "evaluations.csv")) == 1
+    assert (run / "figures" / "overview.png").stat().st_size > 10_000
+    sampled = [json.loads(line) for line in (run / "rollouts" / "step_00001.jsonl").read_text().splitlines()]
+    assert {"response", "answer", "correct", "reward", "advantage"} <= sampled[0].keys()
+    # what a person sees: the table with the derived numbers, and none of the libraries' chatter
+    assert "16 responses -> 2 optimizer steps a rollout step" in " ".join(done.stdout.split())
+    for chatter in ("WARNING", "INFO", "torchrl]", "GPU available"):
+        assert chatter not in done.stdout + done.stderr
+
+    again = command("+experiment=dapo", "trainer.max_steps=4", f"hydra.run.dir={run}")
+    assert "nothing to do" in again.stdout
+
+    evaluated = command(run, "--output", tmp_path / "result.json", module="rltoolkit.evaluate", small=False)
+    assert evaluated.returncode == 0, evaluated.stdout + evaluated.stderr
+    # the exported checkpoint answers as the policy did at the end of the run: same seeds, same accuracy
+    assert json.loads((tmp_path / "result.json").read_text())["avg_at_k"] == pytest.approx(
+        float(table(run / "evaluations.csv")[-1]["avg_at_k"])
+    )
+    exported = command(run, tmp_path / "hf", module="rltoolkit.export", small=False)
+    assert exported.returncode == 0, exported.stderr
+    assert AutoModelForCausalLM.from_pretrained(tmp_path / "hf").num_parameters() == 152_704
+    assert AutoTokenizer.from_pretrained(tmp_path / "hf").decode([1])
+
+
+def test_stopped_and_continued_equals_uninterrupted_and_two_ranks_equal_one(command, tmp_path):
+    base = ["+experiment=dapo", "rollout_engine=transformers"]
+    whole = command(*base, "trainer.max_steps=6", f"hydra.run.dir={tmp_path / 'whole'}")
+    assert whole.returncode == 0, whole.stdout + whole.stderr
+    for steps in (3, 6):  # 3 is in the middle of the second rollout step
+        part = command(*base, f"trainer.max_steps={steps}", f"hydra.run.dir={tmp_path / 'part'}")
+        assert part.returncode == 0, part.stdout + part.stderr
+    two = command(*base, "trainer.max_steps=6", "trainer.devices=2", f"hydra.run.dir={tmp_path / 'two'}")
+    assert two.returncode == 0, two.stdout + two.stderr
+    expected = table(tmp_path / "whole" / "metrics.csv")
+    assert [row["optimizer_step"] for row in expected] == list("123456")
+    for other, tolerance in (("part", 1e-6), ("two", 1e-4)):
+        found = table(tmp_path / other / "metrics.csv")
+        for name in ("optimizer_step", "rollout_step", "kept_groups", "rejected_all_wrong", "generated_tokens", "accuracy"):
+            assert [row[name] for row in found] == [row[name] for row in expected], (other, name)
+        for name in ("loss", "gradient_norm", "entropy", "ratio"):
+            ours, theirs = ([float(row[name]) for row in rows] for rows in (expected, found))
+            assert theirs == pytest.approx(ours, abs=tolerance, rel=tolerance), (other, name)
+
+
+def test_ctrl_c_writes_a_checkpoint_and_exits_with_130(command, tmp_path):
+    run = tmp_path / "run"
+    process = command(
+        "+experiment=grpo", "rollout_engine=transformers", "trainer.max_steps=5000", f"hydra.run.dir={run}", start=True
+    )
+    while process.poll() is None and not (run / "metrics.csv").exists():
+        time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, output
+    (checkpoint, *_) = (run / "checkpoints").iterdir()
+    assert (checkpoint / "meta.pt").is_file()
+    assert json.loads((run / "run.json").read_text())["status"] == "interrupted"
+    assert "continues from the checkpoint" in " ".join(output.split())
+
+
+def test_a_sweep_goes_on_after_a_failure_reports_and_skips_what_is_finished(command, tmp_path):
+    overrides = ["-m", "+ablation=naive_grpo,clip_higher", "group_size=1,4", "rollout_engine=transformers", "trainer.max_steps=2",
+                 f"hydra.sweep.dir={tmp_path}"]  # fmt: skip
+    small_without_group_size = [
+        "model.skill_steps=20", "model.habit_steps=5", "prompts_per_step=8", "mini_batch_size=8", "evaluation.problems=4",
+        "evaluation.k=1", "evaluation.every=0", "hydra.sweep.subdir=${hydra.job.num}", "sampling.max_new_tokens=56",
+    ]  # fmt: skip
+    overrides = [*overrides, *small_without_group_size]
+    first = command(*overrides, small=False)
+    assert first.returncode == 2, first.stdout + first.stderr  # group_size=1 is refused before any job starts
+    overrides[2] = "group_size=4"
+    overrides.append("trainer.max_skipped_steps=1")
+    overrides.append("optimizer.learning_rate=3e-4")
+    second = command(*overrides, small=False)
+    assert second.returncode == 0, second.stdout + second.stderr
+    assert "naive" in (tmp_path / "table.md").read_text().lower()
+    assert {row["ablation"] for row in table(tmp_path / "results.csv")} == {"naive_grpo", "clip_higher"}
+    third = command(*overrides, small=False)
+    assert third.stdout.count("finished before, skipped") == 2

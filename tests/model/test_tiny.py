@@ -1,0 +1,68 @@
+"""The tiny model, from its sizes to the directory that it makes."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from rltoolkit.arithmetic import ALPHABET
+from rltoolkit.model.loading import context_length, encode, load_policy, load_tokenizer
+from rltoolkit.model.tiny import Tiny, character_tokenizer
+
+SMALL = {"hidden_size": 16, "num_layers": 1, "intermediate_size": 32, "skill_steps": 2, "habit_steps": 1}
+
+
+def test_the_default_has_152704_parameters() -> None:
+    """Embeddings 18 * 64 = 1,152 (the head is tied). A layer: attention 4 * 64 * 64 + 3 * 64 (biases) = 16,576, SwiGLU
+    3 * 64 * 176 = 33,792, two norms 128: 50,496, three times 151,488. Final norm 64. Together 152,704."""
+    model = Tiny()._untrained(character_tokenizer(), seed=0)
+    assert sum(parameter.numel() for parameter in model.parameters()) == 152_704
+
+
+def test_one_character_is_one_token_and_back() -> None:
+    tokenizer = character_tokenizer()
+    ids = encode(tokenizer, [("user", ALPHABET)], chat=False)
+    assert len(ids) == len(set(ids)) == len(ALPHABET) == 16
+    assert tokenizer.decode(ids) == ALPHABET
+    assert tokenizer.decode(ids, skip_special_tokens=True) == ALPHABET.removesuffix("#")
+    assert tokenizer.eos_token == "#"
+
+
+def test_the_directory_loads_and_is_made_once(cache: Path) -> None:
+    source = Tiny(**SMALL)
+    path = source(seed=0)
+    assert path == source(seed=0) == Tiny(**SMALL, warm_start_seed=0)(seed=5)
+    assert [entry for entry in cache.iterdir() if entry.is_dir()] == [path]
+    tokenizer, policy = load_tokenizer(path), load_policy(path)
+    assert tokenizer.get_vocab() == character_tokenizer().get_vocab()
+    assert policy.causal_lm.generation_config.eos_token_id == tokenizer.eos_token_id
+    assert context_length(path) == source.context_length()
+
+
+def test_the_same_seed_makes_the_same_weights_and_leaves_the_random_state_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = torch.random.get_rng_state()
+    weights = []
+    for cache, seed in [("a", 3), ("b", 3), ("c", 4)]:
+        monkeypatch.setenv("RLTOOLKIT_CACHE", str(tmp_path / cache))
+        weights.append(dict(load_policy(Tiny(**SMALL)(seed)).hf_weights()))
+    assert torch.equal(torch.random.get_rng_state(), state)
+    torch.testing.assert_close(weights[0], weights[1], rtol=0, atol=0)
+    assert not torch.equal(weights[0]["model.embed_tokens.weight"], weights[2]["model.embed_tokens.weight"])
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("hidden_size", 30),
+        ("num_layers", 0),
+        ("num_heads", 0),
+        ("skill_steps", -1),
+        ("scratchpad_prior", 0.2),
+        ("max_response", 0),
+    ],
+)
+def test_a_value_out_of_range_is_named(field: str, value: float) -> None:
+    with pytest.raises(ValueError, match=rf"model\.{field}={value} \(tiny\)"):
+        Tiny(**{field: value})
