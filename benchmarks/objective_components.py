@@ -50,7 +50,7 @@ class Case(NamedTuple):
 
 def random_step(rows: int, tokens: int) -> Step:
     generator = torch.Generator().manual_seed(0)
-    log_probs = -torch.rand(rows, tokens, generator=generator)
+    log_probs = -1 - torch.rand(rows, tokens, generator=generator)
     old_log_probs = log_probs + 0.2 * torch.randn(rows, tokens, generator=generator)
     lengths = torch.randint(tokens // 4, tokens + 1, (rows, 1), generator=generator)
     return Step(

@@ -32,8 +32,6 @@ def quiet() -> None:
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("LOGURU_LEVEL", "ERROR")
     os.environ.setdefault("RL_LOGGING_LEVEL", "ERROR")  # torchrl's
-    for noisy in ("lightning.pytorch", "lightning.fabric", "pytorch_lightning", "lightning"):
-        logging.getLogger(noisy).addFilter(lambda record: record.levelno >= logging.ERROR)
 
 
 quiet()

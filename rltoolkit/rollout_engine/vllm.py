@@ -117,7 +117,9 @@ class VLLMEngine:
         # A subprocess would keep the borrowed standard error for good; there the log level has to do.
         with preserved_globals(), contextlib.nullcontext() if verbose or spec.subprocess else quiet_stderr():
             _prepare_environment(spec, "INFO" if verbose else "ERROR")
-            self._llm: Any = _import_vllm().LLM(**spec.engine_arguments(model_path, max_length, seed))
+            vllm = _import_vllm()
+            vllm.envs.disable_envs_cache()  # an engine started earlier froze the environment as it was then
+            self._llm: Any = vllm.LLM(**spec.engine_arguments(model_path, max_length, seed))
         self._processes = [] if self._in_process else _watched_processes(self._llm.llm_engine.engine_core)
 
     def generate(self, prompts: Sequence[Sequence[int]], group_size: int, sampling: Sampling, seeds: Sequence[int]) -> TensorDict:

@@ -6,6 +6,7 @@ collector's and the mini-batches that are still to come, so a run can stop and g
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
@@ -87,13 +88,16 @@ class RolloutData(L.LightningDataModule):
         return self.pending.pop(0)
 
     def state_dict(self) -> dict[str, Any]:
-        """The collector's state and the mini-batches still to come."""
-        return {"collector": self.collector.state_dict(), "pending": list(self.pending)}
+        """The collector's state and the mini-batches still to come, as bytes: a checkpoint's metadata admits plain types only."""
+        buffer = io.BytesIO()
+        torch.save({"collector": self.collector.state_dict(), "pending": list(self.pending)}, buffer)
+        return {"stream": buffer.getvalue()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue where ``state_dict`` was taken."""
-        self.collector.load_state_dict(state_dict["collector"])
-        self.pending = list(state_dict["pending"])
+        state = torch.load(io.BytesIO(state_dict["stream"]), weights_only=False)
+        self.collector.load_state_dict(state["collector"])
+        self.pending = list(state["pending"])
 
     def _mini_batches(self, rollouts: TensorDict) -> list[TensorDict]:
         prompts, group_size = rollouts.batch_size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -33,6 +34,9 @@ from rltoolkit.training.run_log import RunLog
 from rltoolkit.training.weight_sync import WeightSync
 
 log = logging.getLogger(__name__)
+if "RLTOOLKIT_VERBOSE" not in os.environ:
+    for chatty in ("lightning", "lightning.pytorch", "lightning.fabric"):  # each sets its own level when it is imported
+        logging.getLogger(chatty).setLevel(logging.ERROR)
 
 EVALUATION_SEED = 2024
 """Every evaluation draws with the same seeds, so that two evaluations differ by their policies only."""
@@ -105,7 +109,7 @@ def train(cfg: DictConfig, components: Components, plan: StepPlan, folder: Path,
     callbacks: list[L.Callback] = [interrupts, sync, run_log, progress, evaluator, checkpoints]
     trainer = make_trainer(cfg, folder, callbacks)
     try:
-        trainer.fit(module, datamodule=data, ckpt_path=resumed_from, weights_only=False)
+        trainer.fit(module, datamodule=data, ckpt_path=resumed_from)
     finally:
         interrupts.restore()
         if hasattr(data, "collector"):

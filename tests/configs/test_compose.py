@@ -1,5 +1,6 @@
 """Every file in conf/ composes; what cannot run is refused with the key, the value and what is allowed."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -63,7 +64,7 @@ def test_each_row_of_table_1_changes_exactly_one_thing():
         return chosen | {kind: tuple(cfg[kind]) for kind in compose.SEVERAL}
 
     rows = [components(row) for row in TABLE_1]
-    for before, after in zip(rows, rows[1:], strict=False):
+    for before, after in pairwise(rows):
         assert sum(before[kind] != after[kind] for kind in before) == 1
     assert rows[-1]["sampler_filter"] == ("dynamic_sampling",)
 

@@ -25,7 +25,7 @@ def command(cache):
     """``command(*overrides) -> CompletedProcess`` of ``python -m rltoolkit`` in a process of its own."""
 
     def run(*overrides: object, module: str = "rltoolkit", small: bool = True, start: bool = False):
-        arguments = [sys.executable, "-m", module, *map(str, overrides), *(SMALL if small else [])]
+        arguments = [sys.executable, "-m", module, *(SMALL if small else []), *map(str, overrides)]
         environment = {**os.environ, "RLTOOLKIT_CACHE": str(cache), "HF_HUB_OFFLINE": "1"}
         if start:
             return subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

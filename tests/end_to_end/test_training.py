@@ -91,21 +91,16 @@ def test_ctrl_c_writes_a_checkpoint_and_exits_with_130(command, tmp_path):
 
 
 def test_a_sweep_goes_on_after_a_failure_reports_and_skips_what_is_finished(command, tmp_path):
-    overrides = ["-m", "+ablation=naive_grpo,clip_higher", "group_size=1,4", "rollout_engine=transformers", "trainer.max_steps=2",
-                 f"hydra.sweep.dir={tmp_path}"]  # fmt: skip
-    small_without_group_size = [
-        "model.skill_steps=20", "model.habit_steps=5", "prompts_per_step=8", "mini_batch_size=8", "evaluation.problems=4",
-        "evaluation.k=1", "evaluation.every=0", "hydra.sweep.subdir=${hydra.job.num}", "sampling.max_new_tokens=56",
-    ]  # fmt: skip
-    overrides = [*overrides, *small_without_group_size]
-    first = command(*overrides, small=False)
-    assert first.returncode == 2, first.stdout + first.stderr  # group_size=1 is refused before any job starts
-    overrides[2] = "group_size=4"
-    overrides.append("trainer.max_skipped_steps=1")
-    overrides.append("optimizer.learning_rate=3e-4")
-    second = command(*overrides, small=False)
-    assert second.returncode == 0, second.stdout + second.stderr
-    assert "naive" in (tmp_path / "table.md").read_text().lower()
-    assert {row["ablation"] for row in table(tmp_path / "results.csv")} == {"naive_grpo", "clip_higher"}
-    third = command(*overrides, small=False)
-    assert third.stdout.count("finished before, skipped") == 2
+    # after 25 steps of warm start nothing is right: dynamic sampling keeps no group, while naive GRPO trains on what there is
+    overrides = ["-m", "+ablation=dynamic_sampling,naive_grpo", "rollout_engine=transformers", "trainer.max_steps=2",
+                 "hydra.sweep.subdir=${hydra.job.num}", f"hydra.sweep.dir={tmp_path}", "collector.at_limit=RAISE"]  # fmt: skip
+    first = command(*overrides)
+    assert first.returncode == 1, first.stdout + first.stderr
+    assert "error: GenerationLimit: kept 0 of prompts_per_step=8" in " ".join(first.stderr.split())
+    statuses = [json.loads((tmp_path / job / "run.json").read_text())["status"] for job in "01"]
+    assert statuses == ["failed", "finished"]
+    assert {row["ablation"] for row in table(tmp_path / "results.csv")} == {"naive_grpo"}
+    assert "failed" in (tmp_path / "table.md").read_text()
+    assert (tmp_path / "figures" / "overview.png").is_file()
+    second = command(*overrides)
+    assert " ".join(second.stdout.split()).count("finished before, skipped") == 1
