@@ -104,3 +104,16 @@ def test_a_sweep_goes_on_after_a_failure_reports_and_skips_what_is_finished(comm
     assert (tmp_path / "figures" / "overview.png").is_file()
     second = command(*overrides)
     assert " ".join(second.stdout.split()).count("finished before, skipped") == 1
+
+
+def test_steps_that_are_not_finite_are_not_applied_and_end_the_run(command, tmp_path):
+    # a learning rate of 1e30 ruins the weights in the first of four steps; the other three see NaN. Responses differ in
+    # length, so the punishment gives them different rewards although none is right.
+    done = command("+experiment=grpo", "rollout_engine=transformers", "reward_shaper=[soft_overlong_punishment]", "cache_length=50",
+                   "mini_batch_size=8", "optimizer.learning_rate=1e30", "optimizer.warmup_optimizer_steps=0", "trainer.max_steps=8",
+                   f"hydra.run.dir={tmp_path}")  # fmt: skip
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "error: NotFinite: 3 optimizer steps in a row" in " ".join(done.stderr.split())
+    assert len(list(tmp_path.glob("not_finite_step_1_*.pt"))) == 3
+    assert json.loads((tmp_path / "run.json").read_text())["status"] == "failed"
+    assert [row["optimizer_step"] for row in table(tmp_path / "metrics.csv")][:1] == ["1"]
