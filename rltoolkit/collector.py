@@ -9,6 +9,7 @@ step together with their policy version, or their prompts are sampled again (``c
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import Enum
@@ -93,6 +94,8 @@ class CollectedStep:
     rollouts: TensorDict
     sampled: TensorDict
     counters: Counters
+    seconds: float
+    """wall time of sampling, verifying, shaping and filtering"""
 
 
 @dataclass
@@ -174,7 +177,7 @@ class Collector:
         Raises:
             GenerationLimit: under ``at_limit=raise``, or when not a single group was kept.
         """
-        state, counters = self._state, Counters()
+        start, state, counters = time.perf_counter(), self._state, Counters()
         kept = [group for group in state.carried if self._age(group) <= self.refill.max_carried_age]
         counters.carried_in, counters.dropped_groups = len(kept), len(state.carried) - len(kept)
         generated: list[_Group] = []
@@ -205,7 +208,7 @@ class Collector:
         state.position, state.carried = position, surplus
         state.rollout_step += 1
         sampled = stack_groups(group.rollouts for group in (generated or chosen))
-        return CollectedStep(rollouts=rollouts, sampled=sampled, counters=counters)
+        return CollectedStep(rollouts=rollouts, sampled=sampled, counters=counters, seconds=time.perf_counter() - start)
 
     def state_dict(self) -> dict[str, Any]:
         """Stream position, carried groups and running acceptance rate."""

@@ -82,35 +82,38 @@ class RunLog(L.Callback):
         self.latest: dict[str, float] = {}
         self._rollout_metrics: dict[str, float] = {}
         self._table: CsvTable | None = None
-        self._clock = self._step_clock = time.perf_counter()
-        self._generation_seconds = 0.0
+        self._update_started: float | None = None
 
     def on_collected(self, step: CollectedStep, rollout_step: int) -> None:
         """Take the metrics of a new rollout step; its rows of metrics.csv all carry them."""
-        self._generation_seconds = time.perf_counter() - self._step_clock
         self.generated_tokens += step.counters.generated_tokens
         metrics = rollout_metrics(step)
         metrics["rollout_step"] = rollout_step
         metrics["generated_tokens_total"] = self.generated_tokens
-        metrics["seconds_generation"] = self._generation_seconds
-        metrics["tokens_per_second_generation"] = step.counters.generated_tokens / max(self._generation_seconds, 1e-9)
+        metrics["seconds_generation"] = step.seconds
+        metrics["tokens_per_second_generation"] = step.counters.generated_tokens / max(step.seconds, 1e-9)
         self._rollout_metrics = metrics
         if self._table is not None and (rollout_step - 1) % self.rollouts_every == 0:
             write_rollouts(self.folder / "rollouts" / f"step_{rollout_step:05d}.jsonl", step.rollouts)
-        self._step_clock = time.perf_counter()
+        self.seconds += step.seconds
+        self._update_started = time.perf_counter()  # scoring of old log-probs counts as part of the first update
+
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+        """Start the clock of an update; evaluations and checkpoints are on nobody's."""
+        if self._update_started is None:
+            self._update_started = time.perf_counter()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Open metrics.csv; a resumed run drops the rows of optimizer steps that it will make again."""
-        self._clock = self._step_clock = time.perf_counter()
         if trainer.is_global_zero:
             self._table = CsvTable(self.folder / "metrics.csv", lambda row: int(row["optimizer_step"]) <= trainer.global_step)
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, *_: Any) -> None:
         """One row for each optimizer step."""
-        now = time.perf_counter()
-        self.seconds += now - self._clock
-        training = {"seconds_update": now - self._step_clock}
-        self._clock = self._step_clock = now
+        assert self._update_started is not None
+        training = {"seconds_update": time.perf_counter() - self._update_started}
+        self.seconds += training["seconds_update"]
+        self._update_started = None
         training["tokens_per_second_update"] = int(batch["loss_mask"].sum()) / max(training["seconds_update"], 1e-9)
         row: dict[str, float] = {"optimizer_step": trainer.global_step, **self._rollout_metrics, "seconds": self.seconds}
         row |= training | dict(pl_module.step_metrics)  # type: ignore[arg-type]
