@@ -16,8 +16,11 @@ import lightning as L
 import torch
 
 
-class StopRequested(Exception):
-    """Raised inside sampling to leave it at once; nothing of the unfinished rollout step is kept."""
+class StopRequested(KeyboardInterrupt):
+    """Raised inside sampling to leave it at once; nothing of the unfinished rollout step is kept.
+
+    A KeyboardInterrupt, so that engines abort what is running as they do for Ctrl-C, and take it for no failure of theirs.
+    """
 
 
 class Interrupts(L.Callback):

@@ -74,10 +74,11 @@ def test_stopped_and_continued_equals_uninterrupted_and_two_ranks_equal_one(comm
             assert theirs == pytest.approx(ours, abs=tolerance, rel=tolerance), (other, name)
 
 
-def test_ctrl_c_writes_a_checkpoint_and_exits_with_130(command, tmp_path):
+@pytest.mark.parametrize("engine", ["vllm", "transformers"])
+def test_ctrl_c_writes_a_checkpoint_and_exits_with_130(command, tmp_path, engine):
     run = tmp_path / "run"
     process = command(
-        "+experiment=grpo", "rollout_engine=transformers", "trainer.max_steps=5000", f"hydra.run.dir={run}", start=True
+        "+experiment=grpo", f"rollout_engine={engine}", "trainer.max_steps=5000", f"hydra.run.dir={run}", start=True
     )
     while process.poll() is None and not (run / "metrics.csv").exists():
         time.sleep(0.2)
@@ -99,7 +100,8 @@ def test_a_sweep_goes_on_after_a_failure_reports_and_skips_what_is_finished(comm
     assert "error: GenerationLimit: kept 0 of prompts_per_step=8" in " ".join(first.stderr.split())
     statuses = [json.loads((tmp_path / job / "run.json").read_text())["status"] for job in "01"]
     assert statuses == ["failed", "finished"]
-    assert {row["ablation"] for row in table(tmp_path / "results.csv")} == {"naive_grpo"}
+    jobs = {row["ablation"]: row["status"] for row in table(tmp_path / "results.csv")}
+    assert jobs == {"dynamic_sampling": "failed", "naive_grpo": "finished"}
     assert "failed" in (tmp_path / "table.md").read_text()
     assert (tmp_path / "figures" / "overview.png").is_file()
     second = command(*overrides)
