@@ -94,7 +94,7 @@ def test_an_engine_in_a_subprocess_takes_weights_and_its_death_is_reported(check
 
     (core,) = [process for process in own if process.name().startswith("VLLM::Engine")]
     threading.Timer(0.2, core.kill).start()
-    with pytest.raises(EngineDied, match="vllm died in generate: (its process ended with exit code -9|EngineDeadError)"):
+    with pytest.raises(EngineDied, match=r"vllm died in generate: (its process ended with exit code -9|EngineDeadError)"):
         generate_for_ever(engine)
     engine.close()
     engine.close()
