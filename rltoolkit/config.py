@@ -54,7 +54,7 @@ class TrainerConfig:
     checkpoint_every: int = 1  # rollout steps
     keep_checkpoints: int = 2
     log_rollouts_every: int = 1  # rollout steps between two samples of responses in rollouts/
-    sync_tolerance: float = 1e-3  # largest accepted log-prob gap between engine and trainer after a weight sync
+    sync_tolerance: float = 1e-3  # largest accepted mean log-prob gap between engine and trainer after a weight sync
 
 
 @dataclass

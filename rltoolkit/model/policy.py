@@ -18,12 +18,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from rltoolkit.model.layout import LAYOUTS, default_layout
+
 _PREFIX = "causal_lm."
 _LOGIT_TRANSFORMS = ("final_logit_softcapping", "logit_scale", "logits_scaling")
 
 
 class TokenStatistics(NamedTuple):
-    """Both [N, T] float32, exactly 0 off the mask, differentiable."""
+    """Both [N, T], float32 (float64 for a float64 model), exactly 0 off the mask, differentiable."""
 
     log_probs: Tensor
     """log-prob of token t given the tokens before it"""
@@ -40,12 +42,13 @@ class PolicyModel(nn.Module):
     Args:
         causal_lm: a transformers causal LM.
         chunk_tokens: tokens whose logits are held at a time.
+        layout: how rows lie in sequences, a name of ``layout.LAYOUTS``; None takes the one that suits the model.
 
     Raises:
         ValueError: the architecture changes its logits after the head (soft-capping, scaling), which would be missed here.
     """
 
-    def __init__(self, causal_lm: nn.Module, *, chunk_tokens: int = 2048) -> None:
+    def __init__(self, causal_lm: nn.Module, *, chunk_tokens: int = 2048, layout: str | None = None) -> None:
         super().__init__()
         for name in _LOGIT_TRANSFORMS:
             value = getattr(causal_lm.config, name, None)
@@ -53,28 +56,33 @@ class PolicyModel(nn.Module):
                 raise ValueError(f"{type(causal_lm).__name__} changes its logits after the head ({name}={value}): not supported")
         self.causal_lm: Any = causal_lm  # transformers' own interface beyond nn.Module
         self.chunk_tokens = chunk_tokens
+        self.layout = LAYOUTS[layout or default_layout(causal_lm.config)]
 
     @property
     def decoder_layers(self) -> nn.ModuleList:
         """The transformer blocks, first to last."""
         return self.causal_lm.get_decoder().layers
 
-    def forward(
-        self, input_ids: Tensor, mask: Tensor, temperature: float = 1.0, position_ids: Tensor | None = None
-    ) -> TokenStatistics:
+    def forward(self, input_ids: Tensor, mask: Tensor, temperature: float = 1.0) -> TokenStatistics:
         """Statistics of the tokens under the mask.
 
-        Rows are right-padded and attention is causal, so padding cannot reach a real token and no attention mask is needed.
+        Rows are right-padded; attention is causal, so what stands after a row's last asked-for token cannot matter.
 
         Args:
             input_ids: [N, T] int64; any valid id as padding.
             mask: [N, T] bool, the tokens asked for; False on the first token of every row, which nothing predicts.
             temperature: divides the logits.
-            position_ids: [1, T] for rows packed into one, restarting from 0 where each row starts.
         """
-        hidden = self.causal_lm.get_decoder()(input_ids=input_ids, position_ids=position_ids, use_cache=False).last_hidden_state
+        rows = self.layout.arrange(input_ids, mask)
+        hidden = self.causal_lm.get_decoder()(
+            input_ids=rows.input_ids,
+            position_ids=rows.position_ids,
+            attention_mask=rows.attention_mask,
+            use_cache=False,  # with a cache transformers would not see that packed rows are separate
+        ).last_hidden_state
         asked = mask[:, 1:]
-        states, targets = hidden[:, :-1][asked], input_ids[:, 1:][asked]
+        states = hidden.flatten(0, 1).index_select(0, rows.place[:, :-1][asked])
+        targets = input_ids[:, 1:][asked]
         head = self.causal_lm.get_output_embeddings()
         # A single chunk's logits are held once either way, and without gradients nothing is kept: recomputing would only cost.
         recompute = torch.is_grad_enabled() and len(states) > self.chunk_tokens
@@ -85,8 +93,9 @@ class PolicyModel(nn.Module):
             for chunk in zip(states.split(self.chunk_tokens), targets.split(self.chunk_tokens), strict=True)
         ]
         where = F.pad(asked, (1, 0))
-        blank = torch.zeros(mask.shape, dtype=torch.float32, device=hidden.device)
-        log_probs, entropy = (blank.masked_scatter(where, torch.cat(parts)) for parts in zip(*chunks, strict=True))
+        log_probs, entropy = (
+            parts[0].new_zeros(mask.shape).masked_scatter(where, torch.cat(parts)) for parts in zip(*chunks, strict=True)
+        )
         return TokenStatistics(log_probs, entropy)
 
     def hf_weights(self) -> Iterator[tuple[str, Tensor]]:
@@ -101,8 +110,9 @@ def hugging_face_name(parameter_name: str) -> str:
 
 
 def _chunk_statistics(states: Tensor, targets: Tensor, head: nn.Linear, temperature: float) -> tuple[Tensor, Tensor]:
-    """states [n, width], targets [n] -> log-probs [n] and entropies [n], in float32 whatever the weights are."""
-    logits = F.linear(states, head.weight, head.bias).float() / temperature
+    """states [n, width], targets [n] -> log-probs [n] and entropies [n], in float32 even where the weights are in bfloat16."""
+    logits = F.linear(states, head.weight, head.bias)
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32)) / temperature
     log_softmax = logits.log_softmax(-1)
     log_probs = log_softmax.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
     return log_probs, -(log_softmax.exp() * log_softmax).sum(-1)

@@ -1,9 +1,16 @@
-"""Parity: do engine and trainer hold the same weights? Compared on the log-probs of the same tokens."""
+"""Parity: do engine and trainer hold the same weights? Compared on the log-probs of the same tokens.
+
+    gap = mean over the probe's tokens of |engine's log-prob - trainer's log-prob|
+
+The mean, since in bfloat16 single tokens differ by 0.5 for nothing but rounding, while stale weights shift all of them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 
@@ -11,30 +18,40 @@ class StaleWeights(RuntimeError):
     """After a weight sync the engine's log-probs differ from the trainer's."""
 
 
-def parity_gap(engine_log_probs: Sequence[Tensor], trainer_log_probs: Sequence[Tensor]) -> float:
-    """The largest absolute difference over all tokens; one tensor [n - 1] for each probe, as ``engine.log_probs`` returns.
+class ParityGap(NamedTuple):
+    """How far two sets of log-probs are apart, in nats."""
+
+    mean: float
+    largest: float
+
+
+def parity_gap(engine_log_probs: Sequence[Tensor], trainer_log_probs: Sequence[Tensor]) -> ParityGap:
+    """Absolute differences over all tokens; one tensor [n - 1] for each probe, as ``engine.log_probs`` returns.
 
     NaN on either side counts as an infinite gap.
     """
-    gaps = [
-        (ours.float().cpu() - theirs.float().cpu()).abs().nan_to_num(nan=float("inf")).max().item()
-        for ours, theirs in zip(engine_log_probs, trainer_log_probs, strict=True)
-    ]
-    return max(gaps)
+    gaps = torch.cat(
+        [
+            (ours.float().cpu() - theirs.float().cpu()).abs().nan_to_num(nan=float("inf"))
+            for ours, theirs in zip(engine_log_probs, trainer_log_probs, strict=True)
+        ]
+    )
+    return ParityGap(gaps.mean().item(), gaps.max().item())
 
 
 def require_parity(
     engine_log_probs: Sequence[Tensor], trainer_log_probs: Sequence[Tensor], *, tolerance: float, version: int
-) -> float:
-    """The gap, if it is within the tolerance.
+) -> ParityGap:
+    """The gap, if its mean is within the tolerance.
 
     Raises:
         StaleWeights: it is not; the message names the gap, the tolerance and the version that was sent.
     """
     gap = parity_gap(engine_log_probs, trainer_log_probs)
-    if gap > tolerance:
+    if gap.mean > tolerance:
         raise StaleWeights(
             f"after the sync of weights version {version} the rollout engine's log-probs differ from the trainer's by "
-            f"{gap:.3g} (tolerance {tolerance:g}): the engine samples from other weights than the ones trained"
+            f"{gap.mean:.3g} on average and {gap.largest:.3g} at most (tolerance of the average: {tolerance:g}): the engine "
+            "samples from other weights than the ones trained"
         )
     return gap

@@ -1,40 +1,42 @@
-"""Micro-batches: rows dealt to the ranks and cut so that rows x longest row stays within a token budget.
+"""Micro-batches: sequences dealt to the ranks and cut so that each piece stays within a token budget.
 
-Rows are sorted by length first, so the rows of a micro-batch are about equally long and padding is small. Every rank computes
+Sequences are sorted by length first, so those of a micro-batch are about equally long and padding is small. Every rank computes
 the same plan from the same lengths, and gets the same number of micro-batches (FSDP's collectives must pair up); a rank that
 runs out gets empty ones.
 """
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from collections.abc import Sequence
 
 
-def plan_micro_batches(lengths: Tensor, budget_tokens: int, world_size: int = 1) -> list[list[Tensor]]:
-    """For each rank, its micro-batches as row indices [n] into ``lengths`` [N] (tokens of each row).
+def plan_micro_batches(
+    lengths: Sequence[int], budget_tokens: int, world_size: int = 1, *, pads: bool = True
+) -> list[list[list[int]]]:
+    """For each rank, its micro-batches as indices into ``lengths`` (tokens of each sequence).
 
-    A row longer than the budget gets a micro-batch of its own.
+    A micro-batch costs its longest length times its size, or the sum of its lengths where the layout does not pad. A sequence
+    longer than the budget gets a micro-batch of its own.
     """
-    longest_first = torch.argsort(lengths, descending=True, stable=True).tolist()
+    longest_first = sorted(range(len(lengths)), key=lambda index: -lengths[index])
     # there and back again: rank 0 gets the 1st, 2W-th, 2W+1-th ... longest, which evens out the ranks' tokens
     shares: list[list[int]] = [[] for _ in range(world_size)]
-    for place, row in enumerate(longest_first):
+    for place, index in enumerate(longest_first):
         turn, offset = divmod(place, world_size)
-        shares[offset if turn % 2 == 0 else world_size - 1 - offset].append(row)
-    plans = [_cut(share, lengths, budget_tokens) for share in shares]
+        shares[offset if turn % 2 == 0 else world_size - 1 - offset].append(index)
+    plans = [_cut(share, lengths, budget_tokens, pads) for share in shares]
     most = max(len(plan) for plan in plans)
-    empty = torch.empty(0, dtype=torch.int64)
-    return [plan + [empty] * (most - len(plan)) for plan in plans]
+    return [plan + [[]] * (most - len(plan)) for plan in plans]
 
 
-def _cut(rows: list[int], lengths: Tensor, budget_tokens: int) -> list[Tensor]:
-    """Cut rows, longest first, so that each piece's first row times its size stays within the budget."""
+def _cut(longest_first: list[int], lengths: Sequence[int], budget_tokens: int, pads: bool) -> list[list[int]]:
     pieces: list[list[int]] = []
-    for row in rows:
-        fits = pieces and (len(pieces[-1]) + 1) * int(lengths[pieces[-1][0]]) <= budget_tokens
-        if fits:
-            pieces[-1].append(row)
+    cost = 0
+    for index in longest_first:
+        cost += lengths[pieces[-1][0]] if pieces and pads else lengths[index]
+        if pieces and cost <= budget_tokens:
+            pieces[-1].append(index)
         else:
-            pieces.append([row])
-    return [torch.tensor(piece, dtype=torch.int64) for piece in pieces]
+            pieces.append([index])
+            cost = lengths[index]
+    return pieces

@@ -21,6 +21,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from rltoolkit.clip_strategy import StepClipStrategy
 from rltoolkit.config import OptimizerConfig, TrainerConfig
 from rltoolkit.loss_aggregator import Totals
+from rltoolkit.model.layout import sequence_lengths
 from rltoolkit.model.policy import PolicyModel, TokenStatistics
 from rltoolkit.objective import PolicyObjective
 from rltoolkit.rollout_batch import row_lengths
@@ -129,7 +130,7 @@ class PolicyModule(L.LightningModule):
         """Log-probs [N, T] of the tokens under a mask, by the policy as it is now or by the reference; the ranks share the rows."""
         model = self._reference[0] if reference else self.policy
         log_probs = torch.zeros(batch[mask_key].shape, device=self.device)
-        for rows in self._my_micro_batches(batch):
+        for rows in self._my_micro_batches(batch, mask_key):
             micro = _crop(batch[rows])
             statistics = self._statistics(model, micro, mask_key)
             if len(rows):  # an empty micro-batch only keeps the ranks' collectives in step
@@ -154,7 +155,7 @@ class PolicyModule(L.LightningModule):
             batch["reference_log_probs"] = self.score(batch, reference=True)
         loss = torch.zeros((), dtype=torch.float64, device=self.device)
         metrics: dict[str, Tensor] = {}
-        for rows in self._my_micro_batches(batch):
+        for rows in self._my_micro_batches(batch, "loss_mask"):
             micro = _crop(batch[rows])
             statistics = self._statistics(self.policy, micro, "loss_mask")
             output = self._objective(micro, statistics)
@@ -191,11 +192,17 @@ class PolicyModule(L.LightningModule):
     def _statistics(self, model: PolicyModel, micro: TensorDict, mask_key: str) -> TokenStatistics:
         return model(micro["input_ids"], micro[mask_key], self.temperature)
 
-    def _my_micro_batches(self, batch: TensorDict) -> list[Tensor]:
-        trained = batch["loss_mask"].any(-1).nonzero().squeeze(-1)  # rows that a shaper has emptied cost nothing
-        lengths = row_lengths(batch)[trained].cpu()
-        plan = plan_micro_batches(lengths, self.settings.micro_batch_tokens, self.trainer.world_size)
-        return [trained[rows.to(trained.device)] for rows in plan[self.trainer.global_rank]]
+    def _my_micro_batches(self, batch: TensorDict, mask_key: str) -> list[Tensor]:
+        """This rank's micro-batches as row indices; rows that share a sequence of the layout stay together."""
+        asked = batch[mask_key].any(-1).nonzero().squeeze(-1)  # rows that a shaper has emptied cost nothing
+        layout, mask = self.policy.layout, batch[mask_key][asked]
+        sequences = layout.sequences(batch["input_ids"][asked], mask)
+        plan = plan_micro_batches(
+            sequence_lengths(sequences, mask), self.settings.micro_batch_tokens, self.trainer.world_size, pads=layout.pads
+        )
+        return [
+            asked[[row for index in micro_batch for row in sequences[index]]] for micro_batch in plan[self.trainer.global_rank]
+        ]
 
     def _over_ranks(self, tensor: Tensor, operation: str) -> Tensor:
         return self.trainer.strategy.reduce(tensor, reduce_op=operation) if self.trainer.world_size > 1 else tensor

@@ -25,7 +25,7 @@ class WeightSync(L.Callback):
     """Sends the weights when a rollout step's last mini-batch is done, in memory, and compares log-probs on a probe.
 
     Args:
-        tolerance: largest accepted difference of a log-prob between engine and trainer.
+        tolerance: largest accepted mean difference of a log-prob between engine and trainer.
     """
 
     def __init__(self, tolerance: float) -> None:
@@ -54,7 +54,8 @@ class WeightSync(L.Callback):
         self.metrics = {"seconds_sync": time.perf_counter() - start}
         if self.probe:
             theirs, ours = engine.log_probs(self.probe), probe_log_probs(module, self.probe)
-            self.metrics["sync_gap"] = require_parity(theirs, ours, tolerance=self.tolerance, version=version)
+            gap = require_parity(theirs, ours, tolerance=self.tolerance, version=version)
+            self.metrics |= {"sync_gap": gap.mean, "sync_gap_max": gap.largest}
             self.metrics["seconds_parity"] = time.perf_counter() - start - self.metrics["seconds_sync"]
 
     def remember_probe(self, rollouts: TensorDict) -> None:

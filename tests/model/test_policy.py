@@ -94,21 +94,6 @@ def test_what_stands_in_the_padding_never_matters(padding: int) -> None:
     torch.testing.assert_close(policy(input_ids, mask, 1.0).log_probs, expected, rtol=0, atol=1e-6)
 
 
-def test_packed_rows_equal_separate_rows() -> None:
-    input_ids, mask = ragged_rows()
-    lengths = [9, 5, 5]
-    policy = PolicyModel(causal_lm(), chunk_tokens=4)
-    packed = policy(
-        torch.cat([row[:n] for row, n in zip(input_ids, lengths, strict=True)])[None],
-        torch.cat([row[:n] for row, n in zip(mask, lengths, strict=True)])[None],
-        1.3,
-        torch.cat([torch.arange(n) for n in lengths])[None],
-    )
-    separate = policy(input_ids, mask, 1.3)
-    torch.testing.assert_close(packed.log_probs[packed.log_probs != 0], separate.log_probs[mask], rtol=1e-6, atol=1e-5)
-    torch.testing.assert_close(packed.entropy[packed.entropy != 0], separate.entropy[mask], rtol=1e-6, atol=1e-5)
-
-
 def test_bfloat16_weights_are_normalised_in_float32() -> None:
     """The 23 probabilities of one position sum to 1 within float32's error; in bfloat16 they would miss by about 1e-2."""
     policy = PolicyModel(causal_lm().to(torch.bfloat16))
