@@ -30,6 +30,7 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy examples/plugin/rltoolkit_example
 	$(BIN)/lint-imports
 
 # The wheel, installed in an empty environment away from the checkout, answers --help.

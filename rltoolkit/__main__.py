@@ -50,10 +50,10 @@ from rltoolkit.config import ConfigError  # noqa: E402
 from rltoolkit.rollout_engine.base import EngineDied  # noqa: E402
 from rltoolkit.rollout_engine.parity import StaleWeights  # noqa: E402
 from rltoolkit.run_folder import RunFolder, is_first_process  # noqa: E402
-from rltoolkit.training.errors import NotFinite  # noqa: E402
+from rltoolkit.training.errors import CheckpointError, NotFinite  # noqa: E402
 
-FILE_GROUPS = ("preset", "experiment", "ablation", "logger")
-ACTIONABLE = (EngineDied, StaleWeights, GenerationLimit, NotFinite)
+FILE_GROUPS = ("preset", "experiment", "ablation", "logger", "profiler")
+ACTIONABLE = (EngineDied, StaleWeights, GenerationLimit, NotFinite, CheckpointError)
 """Errors of a run whose message says all there is to know: no traceback unless verbose=true."""
 
 _exit_status = 0
@@ -173,11 +173,12 @@ def _worded(error: Exception) -> str:
 def _all_keys() -> list[str]:
     """Every key of the default configuration and of every component."""
     keys = [f"{kind}.{field}" for kind in registry.kinds() for name in registry.names(kind) for field in _fields(kind, name)]
-    return [*keys, *_schema_keys(OmegaConf.structured(compose.RunConfig), "")]
+    return [*dict.fromkeys(keys), *_schema_keys(OmegaConf.structured(compose.RunConfig), "")]
 
 
 def _fields(kind: str, name: str) -> list[str]:
     fields = [field.name for field in dataclasses.fields(registry.get(kind, name))]
+    fields += [f"{part}.{field.name}" for part, cls in compose.PARTS.get(kind, {}).items() for field in dataclasses.fields(cls)]
     return [f"{name}.{field}" for field in fields] if kind in compose.SEVERAL else fields
 
 

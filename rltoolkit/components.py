@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from rltoolkit import registry
 
@@ -45,7 +45,9 @@ def matches(query: str) -> list[tuple[str, str]]:
 
 def catalogue(kind: str) -> Table:
     """One table for a kind: name, hyperparameters with defaults, what it is, file."""
-    table = Table("name", "hyperparameters", "what it is", "file", title=kind, title_justify="left", expand=True)
+    # A narrow terminal must not cut short what one came to look up.
+    name_column, file_column = Column("name", no_wrap=True), Column("file", overflow="fold")
+    table = Table(name_column, "hyperparameters", "what it is", file_column, title=kind, title_justify="left", expand=True)
     for name in registry.names(kind):
         where = registry.find(kind, name)
         parameters = ", ".join(f"{field}={shorten(default, 24)}" for field, _, default in hyperparameters(kind, name))

@@ -18,6 +18,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 
 from rltoolkit import registry
 from rltoolkit.config import ConfigError, RunConfig
+from rltoolkit.model.lora import LoRA
 from rltoolkit.objective import PolicyObjective
 
 SEVERAL = ("reward_shaper", "sampler_filter")
@@ -25,6 +26,9 @@ SEVERAL = ("reward_shaper", "sampler_filter")
 
 FOLLOWS = {"max_length": "${sampling.max_new_tokens}", "cache_length": "${cache_length}"}
 """Fields that follow the run's own length limit, so that L_max is written in one place."""
+
+PARTS: dict[str, dict[str, type]] = {"model": {"lora": LoRA}}
+"""What goes with every component of a kind and is none of its own fields: ``model.lora.rank=16``."""
 
 COMPUTE_DTYPES = {"bfloat16", "float16", "float32"}
 
@@ -42,12 +46,15 @@ def publish() -> None:
 
 
 def config_node(component: type) -> type:
-    """A mutable twin of a component's dataclass with ``_target_``; OmegaConf cannot override a frozen one."""
+    """A mutable twin of a component's dataclass with ``_target_``, and its parts; OmegaConf cannot override a frozen one."""
     hints = typing.get_type_hints(component)
     target = f"{component.__module__}.{component.__qualname__}"
     entries: list[tuple[str, Any, Any]] = [("_target_", str, dataclasses.field(default=target))]
     for entry in dataclasses.fields(component):
         entries.append((entry.name, _omegaconf_type(hints[entry.name]), dataclasses.field(default_factory=_default(entry))))
+    for name, part in PARTS.get(getattr(component, "kind", ""), {}).items():
+        node = config_node(part)
+        entries.append((name, node, dataclasses.field(default_factory=node)))
     return dataclasses.make_dataclass(component.__name__, entries)
 
 
@@ -80,6 +87,7 @@ class Components:
     eval_task: Any
     prompt_sampler: Any
     model: Any
+    lora: LoRA
     rollout_engine: Any
     reward_function: Any
     reward_shapers: tuple[Any, ...]
@@ -105,6 +113,7 @@ def build(cfg: DictConfig) -> Components:
         eval_task=_component(cfg, "eval_task") if cfg.eval_task is not None else None,
         prompt_sampler=_component(cfg, "prompt_sampler"),
         model=_component(cfg, "model"),
+        lora=_component(cfg, "model.lora"),
         rollout_engine=_component(cfg, "rollout_engine"),
         reward_function=_component(cfg, "reward_function"),
         reward_shapers=tuple(_component(cfg, f"reward_shaper.{name}") for name in cfg.reward_shaper),
@@ -124,6 +133,8 @@ def _component(cfg: DictConfig, key: str) -> Any:
     node = OmegaConf.select(cfg, key)
     values = typing.cast(dict, OmegaConf.to_container(node, resolve=True))
     component = get_class(values.pop("_target_"))
+    for part in PARTS.get(key, {}):  # built by itself
+        del values[part]
     missing = [name for name, value in values.items() if value == MISSING]
     if missing:
         raise ConfigError(f"{key}.{missing[0]} must be given")

@@ -95,6 +95,7 @@ class RunConfig:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     hardware: HardwareConfig = field(default_factory=HardwareConfig)
     logger: dict[str, Any] = field(default_factory=dict)
+    profiler: Any = None
     task: Any = MISSING
     eval_task: Any = None  # None: the eval split of ``task``
     prompt_sampler: Any = MISSING

@@ -1,6 +1,6 @@
 """Export: ``python -m rltoolkit.export CHECKPOINT DIR`` writes a checkpoint as a Hugging Face directory.
 
-The directory holds weights, config and tokenizer, and loads in transformers and vLLM. CHECKPOINT is a folder like
+The directory holds weights (adapters merged), config and tokenizer, and loads in transformers and vLLM. CHECKPOINT is a folder like
 ``runs/.../checkpoints/step_000256``, or a run's folder (its newest checkpoint is taken).
 """
 
@@ -16,7 +16,9 @@ from torch.distributed import checkpoint as dcp
 
 from rltoolkit.config import ConfigError
 from rltoolkit.model.loading import quiet_transformers
+from rltoolkit.model.lora import LoRA, add_adapters, merge_adapters
 from rltoolkit.model.policy import PolicyModel
+from rltoolkit.run_folder import read_run
 
 
 def export(checkpoint: Path, target: Path, dtype: torch.dtype = torch.float32) -> Path:
@@ -29,14 +31,22 @@ def export(checkpoint: Path, target: Path, dtype: torch.dtype = torch.float32) -
         raise ConfigError(f"{target}: exists and is not empty")
     config = transformers.AutoConfig.from_pretrained(model_files, local_files_only=True)
     causal_lm = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    add_adapters(causal_lm, lora_of(checkpoint.parent.parent), seed=0)
     weights = {f"policy.{name}": tensor for name, tensor in PolicyModel(causal_lm).state_dict().items()}
     with warnings.catch_warnings(action="ignore"):  # torch warns that there is no process group; there is not meant to be one
         dcp.load({"state_dict": weights}, checkpoint_id=checkpoint)
+    merge_adapters(causal_lm)
     causal_lm.to(dtype).save_pretrained(target)
     for file in model_files.iterdir():
         if not (target / file.name).exists():
             shutil.copy(file, target / file.name)
     return target
+
+
+def lora_of(run: Path) -> LoRA:
+    """The adapters of a run, by its run.json; runs from before there were any have none."""
+    values = read_run(run).get("config", {}).get("model", {}).get("lora", {})
+    return LoRA(**{name: value for name, value in values.items() if name != "_target_"})
 
 
 def main() -> None:

@@ -6,7 +6,7 @@
 
 A component's file is its only source: its fields are its hyperparameters, and the Hydra option, the catalogue and the
 reference page are generated from it. Third-party packages add components through the entry-point group
-``rltoolkit.components``; each entry point names a module that registers on import.
+``rltoolkit.components``; each entry point names a module that registers on import (examples/plugin is a whole one).
 
 Standard library only, so that importing a kind costs nothing but the kind itself.
 """
@@ -45,15 +45,16 @@ C = TypeVar("C", bound=type)
 
 _components: dict[str, dict[str, type]] = {kind: {} for kind in KINDS}
 _loaded: set[str] = set()
+_broken: list[str] = []
 
 
 class UnknownName(LookupError):
-    """No such kind or component; the message holds the nearest names and the whole list."""
+    """No such kind or component; the message holds the nearest names, the whole list and the plug-ins that failed to load."""
 
     def __init__(self, what: str, name: str, known: tuple[str, ...]) -> None:
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
         hint = f" Did you mean {' or '.join(near)}?" if near else ""
-        super().__init__(f"unknown {what} '{name}'.{hint} Available: {', '.join(known)}.")
+        super().__init__(" ".join([f"unknown {what} '{name}'.{hint} Available: {', '.join(known)}.", *_broken]))
 
 
 class Location(NamedTuple):
@@ -79,6 +80,8 @@ def register(kind: str, name: str) -> Callable[[C], C]:
         params = getattr(cls, "__dataclass_params__", None)
         if params is None or not params.frozen or any(not f.kw_only for f in dataclasses.fields(cls)):
             raise TypeError(f"{cls.__module__}.{cls.__qualname__} must be a @dataclass(frozen=True, kw_only=True)")
+        if not cls.__module__.startswith("rltoolkit."):
+            _load_own(kind)  # first, so that of two with one name it is the plug-in's that is refused
         taken = _components[kind].get(name)
         if taken is not None and (taken.__module__, taken.__qualname__) != (cls.__module__, cls.__qualname__):
             raise ValueError(f"{kind} '{name}' is registered twice: in {taken.__module__} and in {cls.__module__}")
@@ -140,15 +143,20 @@ def _require_kind(kind: str) -> None:
 def _load(kind: str) -> None:
     """Import every module of a kind's package once, and the plug-ins once."""
     _require_kind(kind)
-    if kind not in _loaded:
-        _loaded.add(kind)
-        package = importlib.import_module(f"rltoolkit.{kind}")
-        for module in pkgutil.iter_modules(package.__path__):
-            importlib.import_module(f"{package.__name__}.{module.name}")
+    _load_own(kind)
     if ENTRY_POINT_GROUP not in _loaded:
         _loaded.add(ENTRY_POINT_GROUP)
         for entry_point in entry_points(group=ENTRY_POINT_GROUP):
             try:
                 entry_point.load()
             except Exception as error:  # a broken plug-in must not take the others down
-                warnings.warn(f"plug-in '{entry_point.name}' ({entry_point.value}) failed to load: {error!r}", stacklevel=2)
+                _broken.append(f"Plug-in '{entry_point.name}' ({entry_point.value}) failed to load: {error!r}.")
+                warnings.warn(_broken[-1], stacklevel=2)
+
+
+def _load_own(kind: str) -> None:
+    if kind not in _loaded:
+        _loaded.add(kind)
+        package = importlib.import_module(f"rltoolkit.{kind}")
+        for module in pkgutil.iter_modules(package.__path__):
+            importlib.import_module(f"{package.__name__}.{module.name}")

@@ -32,7 +32,7 @@ PACKAGES = (
 )
 
 MAY_CHANGE = ("trainer.max_steps", "trainer.devices", "trainer.num_nodes", "trainer.checkpoint_every", "trainer.keep_checkpoints",
-              "trainer.log_rollouts_every", "logger", "verbose", "hardware", "evaluation.every")  # fmt: skip
+              "trainer.log_rollouts_every", "logger", "profiler", "verbose", "hardware", "evaluation.every")  # fmt: skip
 """Keys that a continued run may set anew: they do not change what an optimizer step computes."""
 
 

@@ -1,5 +1,8 @@
 """The registry: names, refusals, plug-ins."""
 
+import os
+import subprocess
+import sys
 from dataclasses import dataclass
 
 import pytest
@@ -53,3 +56,68 @@ def test_every_component_has_a_one_line_summary_and_a_config_line():
             cls = registry.get(kind, name)
             module = __import__(cls.__module__, fromlist=["__doc__"])
             assert f"{kind}=" in (module.__doc__ or ""), f"{kind}={name}: no config line in its docstring"
+
+
+PLUGGED = """
+from dataclasses import dataclass
+from rltoolkit.registry import register
+
+@register("{kind}", "{name}")
+@dataclass(frozen=True, kw_only=True)
+class Plugged:
+    pass
+"""
+
+
+@pytest.fixture
+def plug_in(tmp_path, monkeypatch):
+    """``plug_in(module=source, ...)`` installs a distribution with an entry point for each module; new processes find it."""
+
+    def install(**modules):
+        for module, source in modules.items():
+            (tmp_path / f"{module}.py").write_text(source)
+        information = tmp_path / "plugged-1.0.dist-info"
+        information.mkdir()
+        (information / "METADATA").write_text("Metadata-Version: 2.1\nName: plugged\nVersion: 1.0\n")
+        points = [f"my_{module} = {module}" for module in modules]
+        (information / "entry_points.txt").write_text("\n".join([f"[{registry.ENTRY_POINT_GROUP}]", *points]))
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+
+    return install
+
+
+def python(*arguments):
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False, timeout=300)
+
+
+def test_one_entry_point_may_bring_several_components_and_several_may_bring_one(plug_in):
+    two = PLUGGED.format(kind="kl_penalty", name="first") + PLUGGED.format(kind="loss_aggregator", name="second").replace(
+        "class Plugged", "class PluggedToo"
+    )
+    plug_in(two=two, one=PLUGGED.format(kind="kl_penalty", name="third"))
+    done = python("-c", "from rltoolkit.registry import names; print(*names('kl_penalty'), *names('loss_aggregator'))")
+    assert {"first", "second", "third", "k1", "token_mean"} <= set(done.stdout.split()), done.stderr
+
+
+def test_a_plug_in_that_fails_to_import_is_named_and_takes_nothing_down(plug_in):
+    plug_in(broken="import not_installed", whole=PLUGGED.format(kind="kl_penalty", name="mine"))
+    failure = "Plug-in 'my_broken' (broken) failed to load: ModuleNotFoundError(\"No module named 'not_installed'\")"
+    done = python("-c", "from rltoolkit.registry import names; print(*names('kl_penalty'))")
+    assert {"mine", "k1"} <= set(done.stdout.split())
+    assert failure in done.stderr
+    # the command line keeps warnings to itself, so whoever asks for a component of that plug-in is told there
+    done = python("-m", "rltoolkit", "kl_penalty=of_the_broken_one")
+    assert done.returncode == 2
+    assert "unknown kl_penalty 'of_the_broken_one'" in done.stderr
+    assert failure in " ".join(done.stderr.split())
+
+
+def test_a_plug_in_cannot_take_a_name_of_ours_even_when_it_is_imported_first(plug_in):
+    plug_in(thief=PLUGGED.format(kind="loss_aggregator", name="token_mean"))
+    done = python(
+        "-c",
+        "from rltoolkit import registry as r; r.names('kl_penalty'); print(r.get('loss_aggregator', 'token_mean').__module__)",
+    )
+    assert done.stdout.strip() == "rltoolkit.loss_aggregator.token_mean", done.stderr
+    assert "'my_thief' (thief) failed to load" in done.stderr
+    assert "registered twice: in rltoolkit.loss_aggregator.token_mean and in thief" in done.stderr

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from rltoolkit.model.layout import LAYOUTS, default_layout
+from rltoolkit.model.lora import merged_weights
 
 _PREFIX = "causal_lm."
 _LOGIT_TRANSFORMS = ("final_logit_softcapping", "logit_scale", "logits_scaling")
@@ -63,7 +64,9 @@ class PolicyModel(nn.Module):
         """The transformer blocks, first to last."""
         return self.causal_lm.get_decoder().layers
 
-    def forward(self, input_ids: Tensor, mask: Tensor, temperature: float = 1.0) -> TokenStatistics:
+    def forward(
+        self, input_ids: Tensor, mask: Tensor, temperature: float = 1.0, entropy_gradient: bool = True
+    ) -> TokenStatistics:
         """Statistics of the tokens under the mask.
 
         Rows are right-padded; attention is causal, so what stands after a row's last asked-for token cannot matter.
@@ -72,6 +75,7 @@ class PolicyModel(nn.Module):
             input_ids: [N, T] int64; any valid id as padding.
             mask: [N, T] bool, the tokens asked for; False on the first token of every row, which nothing predicts.
             temperature: divides the logits.
+            entropy_gradient: False where nothing is trained on the entropy, which saves memory.
         """
         rows = self.layout.arrange(input_ids, mask)
         hidden = self.causal_lm.get_decoder()(
@@ -84,24 +88,17 @@ class PolicyModel(nn.Module):
         states = hidden.flatten(0, 1).index_select(0, rows.place[:, :-1][asked])
         targets = input_ids[:, 1:][asked]
         head = self.causal_lm.get_output_embeddings()
-        # A single chunk's logits are held once either way, and without gradients nothing is kept: recomputing would only cost.
-        recompute = torch.is_grad_enabled() and len(states) > self.chunk_tokens
-        chunks = [
-            checkpoint(_chunk_statistics, *chunk, head, temperature, use_reentrant=False)
-            if recompute
-            else _chunk_statistics(*chunk, head, temperature)
-            for chunk in zip(states.split(self.chunk_tokens), targets.split(self.chunk_tokens), strict=True)
-        ]
-        where = F.pad(asked, (1, 0))
-        log_probs, entropy = (
-            parts[0].new_zeros(mask.shape).masked_scatter(where, torch.cat(parts)) for parts in zip(*chunks, strict=True)
+        statistics = head_statistics(
+            states, targets, head, temperature, chunk_tokens=self.chunk_tokens, entropy_gradient=entropy_gradient
         )
+        where = F.pad(asked, (1, 0))
+        log_probs, entropy = (values.new_zeros(mask.shape).masked_scatter(where, values) for values in statistics)
         return TokenStatistics(log_probs, entropy)
 
     def hf_weights(self) -> Iterator[tuple[str, Tensor]]:
-        """(name in the Hugging Face checkpoint, parameter), a tied head once; DTensors under FSDP2."""
-        for name, parameter in self.named_parameters():
-            yield hugging_face_name(name), parameter.detach()
+        """(name in the Hugging Face checkpoint, whole tensor), a tied head once, adapters merged; a collective under FSDP2."""
+        for name, weight in merged_weights(self):
+            yield hugging_face_name(name), weight
 
 
 def hugging_face_name(parameter_name: str) -> str:
@@ -109,10 +106,36 @@ def hugging_face_name(parameter_name: str) -> str:
     return parameter_name.removeprefix(_PREFIX)
 
 
-def _chunk_statistics(states: Tensor, targets: Tensor, head: nn.Linear, temperature: float) -> tuple[Tensor, Tensor]:
-    """states [n, width], targets [n] -> log-probs [n] and entropies [n], in float32 even where the weights are in bfloat16."""
+def head_statistics(
+    states: Tensor,
+    targets: Tensor,
+    head: nn.Linear,
+    temperature: float,
+    *,
+    chunk_tokens: int,
+    entropy_gradient: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """states [n, width], targets [n] -> log-probs [n] and entropies [n], ``chunk_tokens`` logits at a time."""
+    # A single chunk's logits are held once either way, and without gradients nothing is kept: recomputing would only cost.
+    recompute = torch.is_grad_enabled() and len(states) > chunk_tokens
+    chunks = []
+    for chunk in zip(states.split(chunk_tokens), targets.split(chunk_tokens), strict=True):
+        arguments = (*chunk, head, temperature, entropy_gradient)
+        chunks.append(
+            checkpoint(_chunk_statistics, *arguments, use_reentrant=False) if recompute else _chunk_statistics(*arguments)
+        )
+    log_probs, entropies = (torch.cat(parts) for parts in zip(*chunks, strict=True))
+    return log_probs, entropies
+
+
+def _chunk_statistics(
+    states: Tensor, targets: Tensor, head: nn.Linear, temperature: float, entropy_gradient: bool
+) -> tuple[Tensor, Tensor]:
+    """One chunk, in float32 even where the weights are in bfloat16."""
     logits = F.linear(states, head.weight, head.bias)
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32)) / temperature
-    log_softmax = logits.log_softmax(-1)
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    log_softmax = (logits / temperature if temperature != 1 else logits).log_softmax(-1)
     log_probs = log_softmax.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
-    return log_probs, -(log_softmax.exp() * log_softmax).sum(-1)
+    with torch.set_grad_enabled(entropy_gradient and torch.is_grad_enabled()):
+        entropies = -torch.einsum("nv,nv->n", log_softmax.exp(), log_softmax)
+    return log_probs, entropies

@@ -3,3 +3,7 @@
 
 class NotFinite(RuntimeError):
     """Several optimizer steps in a row had a loss or gradient that is not finite."""
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint could not be written or read; the message names it, and what still stands."""

@@ -45,6 +45,8 @@ class Evaluator(L.Callback):
         self.log_ = log
         self.interrupts = interrupts
         self.announce = announce
+        self.best_step, self.best_accuracy = -1, -1.0
+        """the optimizer step with the highest avg@k so far; the same on every rank"""
         self._table: CsvTable | None = None
         self._done_at = -1
 
@@ -82,11 +84,18 @@ class Evaluator(L.Callback):
             row = {"optimizer_step": step, "rollout_step": data.collector.rollout_step, **totals, **result.row()}
             assert self._table is not None
             self._table.append(row)
-            held_out = {
-                f"eval/{name}": float(row[name])
-                for name in ("avg_at_k", "pass_at_k", "cons_at_k", "response_length", "truncated")
-            }
+            held_out = {f"eval/{name}": float(row[name]) for name in LOGGED}
             for logger in trainer.loggers:
                 logger.log_metrics(held_out, step=step)
             self.announce(step, result)
-        trainer.strategy.barrier("evaluation")
+            if result.avg_at_k.value > self.best_accuracy:
+                self.best_step, self.best_accuracy = step, result.avg_at_k.value
+        self.best_step, self.best_accuracy = trainer.strategy.broadcast((self.best_step, self.best_accuracy))
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best result so far."""
+        return {"best_step": self.best_step, "best_accuracy": self.best_accuracy}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on comparing with it."""
+        self.best_step, self.best_accuracy = state_dict["best_step"], state_dict["best_accuracy"]

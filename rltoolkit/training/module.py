@@ -5,6 +5,7 @@ No rewards, filters or engines here: a mini-batch comes in with its advantages, 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -15,18 +16,20 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from tensordict import TensorDict
 from torch import Tensor
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
-from torch.distributed.tensor import DTensor
 from torch.optim.lr_scheduler import LRScheduler
 
 from rltoolkit.clip_strategy import StepClipStrategy
 from rltoolkit.config import OptimizerConfig, TrainerConfig
 from rltoolkit.loss_aggregator import Totals
 from rltoolkit.model.layout import sequence_lengths
+from rltoolkit.model.lora import whole
 from rltoolkit.model.policy import PolicyModel, TokenStatistics
 from rltoolkit.objective import PolicyObjective
 from rltoolkit.rollout_batch import row_lengths
 from rltoolkit.training.errors import NotFinite
 from rltoolkit.training.micro_batches import plan_micro_batches
+
+log = logging.getLogger(__name__)
 
 
 class PolicyModule(L.LightningModule):
@@ -87,7 +90,7 @@ class PolicyModule(L.LightningModule):
         """AdamW with a linear warm-up, then a constant learning rate."""
         config = self.optimizer_config
         optimizer = torch.optim.AdamW(
-            self.policy.parameters(),
+            [parameter for parameter in self.policy.parameters() if parameter.requires_grad],
             lr=config.learning_rate,
             betas=(config.betas[0], config.betas[1]),
             weight_decay=config.weight_decay,
@@ -109,7 +112,7 @@ class PolicyModule(L.LightningModule):
             return
         optimizer.zero_grad()
         loss, metrics = self._accumulate_gradients(batch)
-        norm = _whole(torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.optimizer_config.gradient_clip))
+        norm = whole(torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.optimizer_config.gradient_clip))
         self.step_metrics = {
             **metrics,
             "loss": loss,
@@ -122,6 +125,19 @@ class PolicyModule(L.LightningModule):
         self.not_finite_in_a_row = 0
         optimizer.step()
         schedule.step()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Note the number of ranks."""
+        checkpoint["world_size"] = self.trainer.world_size
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Say so when the ranks are not as many as they were: sums are then added up in another order."""
+        before, now = checkpoint["world_size"], self.trainer.world_size
+        if before != now and self.trainer.is_global_zero:
+            log.warning(
+                "continued on %d processes, the checkpoint was written by %d: weights and optimizer are dealt out anew; "
+                "the run no longer equals an uninterrupted one to the bit, only up to rounding", now, before,
+            )  # fmt: skip
 
     # --- what others call ----------------------------------------------------------------------------------------------
 
@@ -139,8 +155,7 @@ class PolicyModule(L.LightningModule):
 
     def full_weights(self) -> Iterator[tuple[str, Tensor]]:
         """(Hugging Face name, whole tensor) of every parameter; a collective, so every rank has to iterate."""
-        for name, weight in self.policy.hf_weights():
-            yield name, _whole(weight)
+        return self.policy.hf_weights()
 
     # --- inside ---------------------------------------------------------------------------------------------------------
 
@@ -175,7 +190,7 @@ class PolicyModule(L.LightningModule):
             weights=micro["weights"],
             rollout_log_probs=micro["rollout_log_probs"],
             reference_log_probs=micro.get("reference_log_probs", None),
-            entropy=statistics.entropy if self.objective.entropy_coefficient else statistics.entropy.detach(),
+            entropy=statistics.entropy,
             selected=micro.get("selected", None),
         )
 
@@ -190,7 +205,8 @@ class PolicyModule(L.LightningModule):
         return strategy.select(log_probs, old_log_probs, advantages, batch["loss_mask"])
 
     def _statistics(self, model: PolicyModel, micro: TensorDict, mask_key: str) -> TokenStatistics:
-        return model(micro["input_ids"], micro[mask_key], self.temperature)
+        trains_entropy = self.objective.entropy_coefficient != 0
+        return model(micro["input_ids"], micro[mask_key], self.temperature, entropy_gradient=trains_entropy)
 
     def _my_micro_batches(self, batch: TensorDict, mask_key: str) -> list[Tensor]:
         """This rank's micro-batches as row indices; rows that share a sequence of the layout stay together."""
@@ -248,7 +264,3 @@ def _merge(totals: dict[str, Tensor], metrics: dict[str, Tensor]) -> None:
     for name, value in metrics.items():
         combine = torch.maximum if name.endswith("_max") else torch.add
         totals[name] = combine(totals[name], value) if name in totals else value
-
-
-def _whole(tensor: Tensor) -> Tensor:
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor

@@ -17,11 +17,13 @@ def plan_table(
     """What is about to happen, in numbers."""
     objective, trainer = components.objective, cfg.trainer
     parameters = sum(parameter.numel() for parameter in policy.parameters())
+    trainable = sum(parameter.numel() for parameter in policy.parameters() if parameter.requires_grad)
     ranks = trainer.devices * trainer.num_nodes
     parts = (objective.clip_strategy, objective.loss_aggregator, objective.kl_penalty, objective.importance_correction)
     clip, aggregator, penalty, correction = (component_name(part) for part in parts)
     rows = {
-        "model": f"{components.model.name}, {parameters / 1e6:.2f}M parameters, {trainer.compute_dtype}, {ranks} process(es)",
+        "model": f"{components.model.name}, {parameters / 1e6:.2f}M parameters ({trainable / 1e6:.2f}M trained), "
+        f"{trainer.compute_dtype}, {ranks} process(es)",
         "task": f"{components.task.name}, verified by {components.reward_function.name}",
         "rollout step": f"{cfg.prompts_per_step} prompts x {cfg.group_size} responses = {plan.responses_per_step}, "
         f"at most {cfg.sampling.max_new_tokens} tokens each, sampled by {components.rollout_engine.name}",

@@ -11,7 +11,6 @@ from typing import Any, cast
 import lightning as L
 import torch
 from hydra.utils import instantiate
-from lightning.pytorch.strategies import ModelParallelStrategy
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from tensordict import TensorDict
@@ -21,9 +20,11 @@ from rltoolkit.compose import Components, StepPlan
 from rltoolkit.config import ConfigError, OptimizerConfig, TrainerConfig
 from rltoolkit.evaluation import Evaluation, evaluate
 from rltoolkit.model.loading import encode, load_policy, load_tokenizer
+from rltoolkit.model.lora import add_adapters
+from rltoolkit.model.policy import PolicyModel
 from rltoolkit.rollout_engine.base import RolloutEngine, Sampling
 from rltoolkit.task.base import Problem
-from rltoolkit.training.checkpoints import Checkpoints, newest_checkpoint
+from rltoolkit.training.checkpoints import Checkpoints, ShardedStrategy, newest_checkpoint
 from rltoolkit.training.data import RolloutData
 from rltoolkit.training.evaluator import Evaluator
 from rltoolkit.training.interrupts import Interrupts
@@ -50,7 +51,7 @@ def train(cfg: DictConfig, components: Components, plan: StepPlan, folder: Path,
 
     Raises:
         ConfigError: a prompt or answer problem that only the data shows (missing file, empty task).
-        EngineDied, StaleWeights, NotFinite, GenerationLimit: what happened; the last checkpoint stands.
+        EngineDied, StaleWeights, NotFinite, GenerationLimit, CheckpointError: what happened; the last checkpoint stands.
     """
     train_problems, held_out = load_problems(cfg, components)
     model_path = components.model(cfg.seed)
@@ -62,7 +63,7 @@ def train(cfg: DictConfig, components: Components, plan: StepPlan, folder: Path,
     problems = encode_problems(train_problems, encode_problem, cfg.sampling.max_prompt_tokens)
     needs_reference = components.objective.kl_penalty.needs_reference
     module = PolicyModule(
-        policy=load_policy(model_path),
+        policy=load_trained_policy(cfg, components, model_path),
         objective=components.objective,
         optimizer=cast(OptimizerConfig, OmegaConf.to_object(cfg.optimizer)),
         settings=cast(TrainerConfig, OmegaConf.to_object(cfg.trainer)),
@@ -103,7 +104,12 @@ def train(cfg: DictConfig, components: Components, plan: StepPlan, folder: Path,
         interrupts=interrupts,
         announce=lambda step, result: announce_evaluation(console, f"after {step} optimizer steps", result),
     )
-    checkpoints = Checkpoints(folder, every=cfg.trainer.checkpoint_every, keep=cfg.trainer.keep_checkpoints)
+    checkpoints = Checkpoints(
+        folder,
+        every=cfg.trainer.checkpoint_every,
+        keep=cfg.trainer.keep_checkpoints,
+        best_step=lambda: evaluator.best_step,
+    )
     progress = bar or ProgressLines(run_log, console)
     # in the order in which they act on the end of a mini-batch
     callbacks: list[L.Callback] = [interrupts, sync, run_log, progress, evaluator, checkpoints]
@@ -128,6 +134,16 @@ def load_problems(cfg: DictConfig, components: Components) -> tuple[list[Problem
         if not split:
             raise ConfigError(f"task={components.task.name}: no {name} problems")
     return train_problems, held_out
+
+
+def load_trained_policy(cfg: DictConfig, components: Components, model_path: Path) -> PolicyModel:
+    """The model, with adapters where ``model.lora`` asks for them. Raises ConfigError for layers that it does not have."""
+    policy = load_policy(model_path)
+    try:
+        add_adapters(policy.causal_lm, components.lora, cfg.seed)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    return policy
 
 
 def encode_problems(
@@ -225,7 +241,7 @@ def make_trainer(cfg: DictConfig, folder: Path, callbacks: list[L.Callback]) -> 
     """A Lightning trainer with FSDP2 over all processes; gloo on CPUs."""
     settings = cfg.trainer
     on_cpu = settings.accelerator == "cpu" or (settings.accelerator == "auto" and not torch.cuda.is_available())
-    strategy = ModelParallelStrategy(
+    strategy = ShardedStrategy(
         data_parallel_size=settings.devices * settings.num_nodes,
         tensor_parallel_size=1,
         process_group_backend="gloo" if on_cpu else None,
@@ -239,6 +255,7 @@ def make_trainer(cfg: DictConfig, folder: Path, callbacks: list[L.Callback]) -> 
         max_epochs=-1,
         callbacks=callbacks,
         logger=[instantiate(logger) for logger in cfg.logger.values()] or False,
+        profiler=instantiate(cfg.profiler) or None,
         default_root_dir=folder,
         enable_checkpointing=False,
         enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
+import resource
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -38,8 +40,8 @@ class CsvTable:
         self.path = path
         self.rows: list[dict[str, Any]] = []
         if path.exists():
-            with path.open(newline="") as file:
-                self.rows = [row for row in csv.DictReader(file) if keep(row)]
+            whole = path.read_text().rpartition("\n")[0]  # a process that was killed may leave half a line
+            self.rows = [row for row in csv.DictReader(io.StringIO(whole)) if keep(row)]
         self.columns = list(self.rows[0]) if self.rows else []
         if path.exists():
             self._rewrite()
@@ -117,6 +119,7 @@ class RunLog(L.Callback):
         training["tokens_per_second_update"] = int(batch["loss_mask"].sum()) / max(training["seconds_update"], 1e-9)
         row: dict[str, float] = {"optimizer_step": trainer.global_step, **self._rollout_metrics, "seconds": self.seconds}
         row |= training | dict(pl_module.step_metrics)  # type: ignore[arg-type]
+        row["peak_memory_gib"] = peak_memory_gib()
         for other in self.others:
             row |= other()
         self.latest = row
@@ -133,6 +136,13 @@ class RunLog(L.Callback):
         """Continue the totals."""
         self.seconds, self.generated_tokens = state_dict["seconds"], state_dict["generated_tokens"]
         self._rollout_metrics = state_dict["rollout"]
+
+
+def peak_memory_gib() -> float:
+    """The most memory held so far: of the GPU where there is one, else of this process (an engine in it included)."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**30
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # Linux counts in KiB
 
 
 def rollout_metrics(step: CollectedStep) -> dict[str, float]:

@@ -47,6 +47,14 @@ class WeightSync(L.Callback):
         if data.rollout_step_finished:
             self.sync(data.collector.engine, pl_module, data.collector.rollout_step)
 
+    def state_dict(self) -> dict[str, Any]:
+        """The probe: a continued run makes the same check."""
+        return {"probe": self.probe}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the probe over."""
+        self.probe = state_dict["probe"]
+
     def sync(self, engine: RolloutEngine, module: PolicyModule, version: int) -> None:
         """Send, then check. Raises StaleWeights when the copy differs."""
         start = time.perf_counter()

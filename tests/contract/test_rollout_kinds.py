@@ -40,8 +40,15 @@ NAMES = registry.names("advantage_estimator")
 EXCLUDING = [name for name in NAMES if "exclude_masked" in registry.get("advantage_estimator", name).__dataclass_fields__]
 ESTIMATORS = [build("advantage_estimator", name) for name in NAMES]
 ESTIMATORS_EXCLUDING = [build("advantage_estimator", name, exclude_masked=True) for name in EXCLUDING]
-every_estimator = pytest.mark.parametrize("estimator", ESTIMATORS + ESTIMATORS_EXCLUDING, ids=repr)
-every_excluding_estimator = pytest.mark.parametrize("estimator", ESTIMATORS_EXCLUDING, ids=repr)
+
+
+def title(estimator):
+    """The registered name first, so that ``-k NAME`` finds a component's tests."""
+    return estimator.name + ("-exclude_masked" if getattr(estimator, "exclude_masked", False) else "")
+
+
+every_estimator = pytest.mark.parametrize("estimator", ESTIMATORS + ESTIMATORS_EXCLUDING, ids=title)
+every_excluding_estimator = pytest.mark.parametrize("estimator", ESTIMATORS_EXCLUDING, ids=title)
 
 
 def snapshot(rollouts):
@@ -115,7 +122,7 @@ class TestAdvantageEstimator:
                 estimator(make_rollouts(reward=[[1.0] * (size - 1)]))
 
 
-@pytest.mark.parametrize("estimator", [one for one in ESTIMATORS + ESTIMATORS_EXCLUDING if one.min_group_size > 1], ids=repr)
+@pytest.mark.parametrize("estimator", [one for one in ESTIMATORS + ESTIMATORS_EXCLUDING if one.min_group_size > 1], ids=title)
 def test_a_group_of_equals_gets_exactly_zero(estimator, make_rollouts):
     # 0.1 has no exact binary form, and the float32 mean of seven of them need not be 0.1
     different = [1.0, -1.0, 1.0, -1.0, 1.0, -1.0, -1.0]

@@ -24,12 +24,14 @@ def cache(tmp_path_factory) -> Path:
 def command(cache):
     """``command(*overrides) -> CompletedProcess`` of ``python -m rltoolkit`` in a process of its own."""
 
-    def run(*overrides: object, module: str = "rltoolkit", small: bool = True, start: bool = False):
+    def run(*overrides: object, module: str = "rltoolkit", small: bool = True, start: bool = False, **options):
         arguments = [sys.executable, "-m", module, *(SMALL if small else []), *map(str, overrides)]
         environment = {**os.environ, "RLTOOLKIT_CACHE": str(cache), "HF_HUB_OFFLINE": "1"}
         if start:
-            return subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        return subprocess.run(arguments, env=environment, capture_output=True, text=True, check=False, timeout=600)
+            return subprocess.Popen(
+                arguments, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options
+            )
+        return subprocess.run(arguments, env=environment, capture_output=True, text=True, check=False, timeout=600, **options)
 
     return run
 

@@ -1,0 +1,27 @@
+"""What else a run can write, for real and without a network: Weights & Biases offline, TensorBoard, a profiler's trace."""
+
+import json
+
+GRPO = ["+experiment=grpo", "rollout_engine=transformers"]
+
+
+def test_wandb_offline_and_a_profile(command, tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    done = command(*GRPO, "logger=wandb", "profiler=torch", "trainer.max_steps=6", f"hydra.run.dir={tmp_path}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (log,) = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
+    # wandb's log is a sequence of binary records in which names of metrics stand as they are
+    assert b"gradient_norm" in log.read_bytes()
+    assert b"eval/avg_at_k" in log.read_bytes()
+    (trace, *_) = (tmp_path / "profiler").glob("*.json")
+    assert any("aten::" in event.get("name", "") for event in json.loads(trace.read_text())["traceEvents"])
+
+
+def test_tensorboard(command, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    done = command(*GRPO, "logger=tensorboard", "trainer.max_steps=2", f"hydra.run.dir={tmp_path}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert [event.step for event in events.Scalars("loss")] == [1, 2]
