@@ -61,6 +61,8 @@ _exit_status = 0
 
 def main() -> None:
     """Entry point; exits with 0, 1 (a run failed), 2 (bad input), 130 or 143 (interrupted)."""
+    # argparse takes overrides in one piece only, but one writes: +experiment=dapo_ablation -m seed=0,1
+    sys.argv[1:] = sorted(sys.argv[1:], key=lambda argument: argument in ("-m", "--multirun"))
     with report_errors():
         compose.publish()
         check_choices(sys.argv[1:])

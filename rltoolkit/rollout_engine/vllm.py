@@ -22,7 +22,7 @@ from tensordict import TensorDict
 from torch import Tensor
 
 from rltoolkit.registry import check, register
-from rltoolkit.rollout_engine.base import EngineDied, Sampling
+from rltoolkit.rollout_engine.base import EngineDied, RolloutEngine, Sampling
 from rltoolkit.rollout_engine.process_state import (
     forget_launcher,
     held_interrupts,
@@ -30,6 +30,7 @@ from rltoolkit.rollout_engine.process_state import (
     preserved_globals,
     quiet_stderr,
 )
+from rltoolkit.rollout_engine.restarting import RestartingEngine
 from rltoolkit.rollout_engine.rollouts import Response, check_request, response_seed, stop_token_ids, to_rollouts
 
 GIB = 2**30
@@ -48,7 +49,7 @@ class VLLM:
         tensor_parallel_size: GPUs that one engine is spread over.
         enforce_eager: run without compiling or capturing the model; None is yes on the CPU, no on a GPU.
         subprocess: put the engine in processes of its own. Its start takes longer and weights travel through shared
-            memory; a crash of the engine then leaves the trainer alive (``EngineDied``).
+            memory; an engine that crashes is then started again, once in a rollout step.
     """
 
     dtype: str = "auto"
@@ -65,8 +66,10 @@ class VLLM:
         check(self, "gpu_memory_utilization", 0 < self.gpu_memory_utilization <= 1, "in (0, 1]")
         check(self, "tensor_parallel_size", self.tensor_parallel_size >= 1, "at least 1")
 
-    def __call__(self, *, model_path: Path, max_length: int, seed: int) -> VLLMEngine:
+    def __call__(self, *, model_path: Path, max_length: int, seed: int) -> RolloutEngine:
         """Start an engine; see ``RolloutEngineSpec``. Raises ImportError where vLLM is not installed."""
+        if self.subprocess:
+            return RestartingEngine(lambda: VLLMEngine(self, Path(model_path), max_length, seed))
         return VLLMEngine(self, Path(model_path), max_length, seed)
 
     def engine_arguments(self, model_path: Path, max_length: int, seed: int) -> dict[str, Any]:

@@ -78,12 +78,18 @@ def test_an_interrupt_drops_the_requests_and_leaves_the_engine_usable(vllm_engin
     assert torch.equal(after["input_ids"], before["input_ids"])
 
 
-def test_an_engine_in_a_subprocess_takes_weights_and_its_death_is_reported(checkpoint):
+def engine_processes():
+    return [process for process in psutil.Process().children(recursive=True) if process.name().startswith("VLLM")]
+
+
+def kill_engine():
+    next(process for process in engine_processes() if process.name().startswith("VLLM::Engine")).kill()
+
+
+def test_an_engine_in_a_subprocess_takes_weights_and_survives_one_death_a_step(checkpoint):
     pytest.importorskip("vllm")
     engine = VLLM(subprocess=True)(model_path=checkpoint(False), max_length=MAX_LENGTH, seed=0)
-    own = [process for process in psutil.Process().children(recursive=True) if process.name().startswith("VLLM")]
-
-    sequence = list(range(2, 40))
+    sequence, sampling = list(range(2, 40)), Sampling(max_new_tokens=40)
     for version in (1, 2):
         model = random_model(tied=False, seed=version)
         if version == 2:
@@ -92,13 +98,26 @@ def test_an_engine_in_a_subprocess_takes_weights_and_its_death_is_reported(check
         (scores,) = engine.log_probs([sequence])
         torch.testing.assert_close(scores, reference_log_probs(model, sequence), atol=1e-4, rtol=0)
 
-    (core,) = [process for process in own if process.name().startswith("VLLM::Engine")]
-    threading.Timer(0.2, core.kill).start()
-    with pytest.raises(EngineDied, match=r"vllm died in generate: (its process ended with exit code -9|EngineDeadError)"):
+    before = engine.generate(PROMPTS, 2, sampling, range(64))
+    first = engine_processes()
+    kill_engine()
+    # started again with version 2 of the weights, and asked again: the same rollouts
+    after = engine.generate(PROMPTS, 2, sampling, range(64))
+    assert torch.equal(after["input_ids"], before["input_ids"])
+    assert after["policy_version"].unique().tolist() == [2]
+    _, alive = psutil.wait_procs(first, timeout=20)
+    assert not alive
+
+    second = engine_processes()
+    threading.Timer(0.2, kill_engine).start()  # in the middle of generating
+    with pytest.raises(
+        EngineDied,
+        match=r"vllm died in generate: (its process ended with exit code -9|EngineDeadError).*restarted once in this rollout step",
+    ):
         generate_for_ever(engine)
     engine.close()
     engine.close()
-    _, alive = psutil.wait_procs(own, timeout=20)
+    _, alive = psutil.wait_procs(second, timeout=20)
     assert not alive
     with pytest.raises(EngineDied, match="closed"):
         engine.log_probs([sequence])
