@@ -126,6 +126,7 @@ class Collector:
         prompts_per_step: P. group_size: G.
         rank, world_size, all_gather: the groups of a request are dealt to the ranks in turn; ``all_gather`` collects one
             Python object from each rank, in the order of the ranks.
+        adjust: changes the kept rollouts [P, G] before their advantages are computed (KL in the reward).
         on_progress: called with (kept groups, groups needed) after every request.
     """
 
@@ -147,6 +148,7 @@ class Collector:
         rank: int = 0,
         world_size: int = 1,
         all_gather: Callable[[Any], list[Any]] = lambda item: [item],
+        adjust: Callable[[TensorDict], TensorDict] = lambda rollouts: rollouts,
         on_progress: Callable[[int, int], None] = lambda kept, needed: None,
     ) -> None:
         self.engine = engine
@@ -162,6 +164,7 @@ class Collector:
         self.seed = seed
         self.refill = refill or Refill()
         self.rank, self.world_size, self.all_gather = rank, world_size, all_gather
+        self.adjust = adjust
         self.on_progress = on_progress
         self._state = _State()
         self._order: tuple[int, list[int]] = (-1, [])
@@ -199,7 +202,7 @@ class Collector:
             position, surplus = surplus[0].position, []
         counters.carried_out = len(surplus)
         counters.kept_groups = len(chosen)
-        rollouts = stack_groups(group.rollouts for group in chosen)
+        rollouts = self.adjust(stack_groups(group.rollouts for group in chosen))
         rollouts["advantage"] = self.advantage_estimator(rollouts)
         counters.trained_tokens = int(rollouts["loss_mask"].sum())
         if generated:

@@ -18,6 +18,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 
 from rltoolkit import registry
 from rltoolkit.config import ConfigError, RunConfig
+from rltoolkit.kl_penalty import KLPenalty, NoPenalty
 from rltoolkit.model.lora import LoRA
 from rltoolkit.objective import PolicyObjective
 
@@ -94,6 +95,13 @@ class Components:
     sampler_filters: tuple[Any, ...]
     advantage_estimator: Any
     objective: PolicyObjective
+    reward_penalty: KLPenalty | None
+    """the KL penalty where it is part of the reward; the objective then has none"""
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether a frozen copy of the start has to be loaded."""
+        return self.reward_penalty is not None or self.objective.kl_penalty.needs_reference
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +116,9 @@ class StepPlan:
 
 def build(cfg: DictConfig) -> Components:
     """Build every component (cheap, nothing is loaded). Raises ConfigError for values out of range."""
+    penalty = _component(cfg, "kl_penalty")
+    if cfg.kl_in_reward and not penalty.needs_reference:
+        raise ConfigError("kl_in_reward=true needs a KL penalty: kl_penalty=none, choose k1, k2 or k3")
     return Components(
         task=_component(cfg, "task"),
         eval_task=_component(cfg, "eval_task") if cfg.eval_task is not None else None,
@@ -122,10 +133,11 @@ def build(cfg: DictConfig) -> Components:
         objective=PolicyObjective(
             clip_strategy=_component(cfg, "clip_strategy"),
             loss_aggregator=_component(cfg, "loss_aggregator"),
-            kl_penalty=_component(cfg, "kl_penalty"),
+            kl_penalty=NoPenalty() if cfg.kl_in_reward else penalty,
             importance_correction=_component(cfg, "importance_correction"),
             entropy_coefficient=cfg.entropy_coefficient,
         ),
+        reward_penalty=penalty if cfg.kl_in_reward else None,
     )
 
 

@@ -36,6 +36,7 @@ KEYS: dict[str, Key] = {
     "answer": Key("P G", None, "collector", "the task's reference answer"),
     "correct": Key("P G", torch.bool, "reward function", "the verifier's verdict; nothing rewrites it"),
     "reward": Key("P G", torch.float32, "reward function, then shapers", "what is optimised"),
+    "reward_kl": Key("P G", torch.float32, "training", "KL of the response to the reference, where the reward pays for it"),
     "loss_mask": Key("P G T", torch.bool, "collector, then shapers", "tokens that train"),
     "advantage": Key("P G", torch.float32, "advantage estimator", "[P, G], or [P, G, T] where tokens differ"),
     "old_log_probs": Key("P G T", torch.float32, "training", "under the policy at the start of the update"),

@@ -19,6 +19,7 @@ from rltoolkit.collector import CollectedStep, Collector, EncodedProblem, Refill
 from rltoolkit.compose import Components, StepPlan
 from rltoolkit.config import ConfigError, OptimizerConfig, TrainerConfig
 from rltoolkit.evaluation import Evaluation, evaluate
+from rltoolkit.kl_penalty import subtract_kl
 from rltoolkit.model.loading import encode, load_policy, load_tokenizer
 from rltoolkit.model.lora import add_adapters
 from rltoolkit.model.policy import PolicyModel
@@ -61,7 +62,6 @@ def train(cfg: DictConfig, components: Components, plan: StepPlan, folder: Path,
         return encode(tokenizer, problem.messages, components.model.chat)
 
     problems = encode_problems(train_problems, encode_problem, cfg.sampling.max_prompt_tokens)
-    needs_reference = components.objective.kl_penalty.needs_reference
     module = PolicyModule(
         policy=load_trained_policy(cfg, components, model_path),
         objective=components.objective,
@@ -69,7 +69,7 @@ def train(cfg: DictConfig, components: Components, plan: StepPlan, folder: Path,
         settings=cast(TrainerConfig, OmegaConf.to_object(cfg.trainer)),
         warmup_optimizer_steps=plan.warmup_optimizer_steps,
         temperature=cfg.sampling.temperature,
-        reference=load_policy(model_path) if needs_reference else None,
+        reference=load_policy(model_path) if components.needs_reference else None,
     )
     save_model_files(model_path, folder)
     resumed_from = newest_checkpoint(folder)
@@ -88,8 +88,15 @@ def train(cfg: DictConfig, components: Components, plan: StepPlan, folder: Path,
             rows["old_log_probs"] = module.score(rows)
         return rows
 
+    def pay_kl(rollouts: TensorDict) -> TensorDict:
+        if components.reward_penalty is None:
+            return rollouts
+        rows = rollouts.select("input_ids", "response_mask").reshape(-1)
+        reference = module.score(rows, mask_key="response_mask", reference=True)
+        return subtract_kl(rollouts, reference.reshape(rollouts["response_mask"].shape), components.reward_penalty)
+
     data = RolloutData(
-        make_collector=collector_factory(cfg, components, problems, model_path, bar),
+        make_collector=collector_factory(cfg, components, problems, model_path, pay_kl, bar),
         mini_batch_size=cfg.mini_batch_size,
         seed=cfg.seed,
         annotate=annotate,
@@ -166,7 +173,12 @@ def encode_problems(
 
 
 def collector_factory(
-    cfg: DictConfig, components: Components, problems: list[EncodedProblem], model_path: Path, bar: ProgressBar | None
+    cfg: DictConfig,
+    components: Components,
+    problems: list[EncodedProblem],
+    model_path: Path,
+    adjust: Callable[[TensorDict], TensorDict],
+    bar: ProgressBar | None,
 ) -> Callable[[L.Trainer], Collector]:
     """Starts engine and collector; called when the trainer's process group exists, which an engine must not bring up itself."""
 
@@ -187,6 +199,7 @@ def collector_factory(
             rank=trainer.global_rank,
             world_size=trainer.world_size,
             all_gather=all_gather_objects,
+            adjust=adjust,
             on_progress=bar.on_collecting if bar is not None else lambda kept, needed: None,
         )
 

@@ -162,6 +162,7 @@ def rollout_metrics(step: CollectedStep) -> dict[str, float]:
         "zero_variance_groups": float(((group_accuracy == 0) | (group_accuracy == 1)).double().mean()),
         "reflection_rate": sum(bool(REFLECTION.search(text)) for text in texts) / len(texts),
         "policy_age": float(sampled["policy_version"].max() - step.rollouts["policy_version"].double().mean()),
+        **({"reward_kl": float(step.rollouts["reward_kl"].mean())} if "reward_kl" in step.rollouts else {}),
         **counter_metrics(step.counters),
     }
 

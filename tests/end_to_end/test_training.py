@@ -119,3 +119,19 @@ def test_steps_that_are_not_finite_are_not_applied_and_end_the_run(command, tmp_
     assert len(list(tmp_path.glob("not_finite_step_1_*.pt"))) == 3
     assert json.loads((tmp_path / "run.json").read_text())["status"] == "failed"
     assert [row["optimizer_step"] for row in table(tmp_path / "metrics.csv")][:1] == ["1"]
+
+
+def test_kl_in_the_reward(command, tmp_path):
+    kl = ["kl_penalty=k1", "kl_penalty.coefficient=0.05"]
+    base = ["+experiment=grpo", "rollout_engine=transformers", "reward_shaper=[soft_overlong_punishment]", "cache_length=50",
+            "optimizer.learning_rate=0.01", "optimizer.warmup_optimizer_steps=0", "trainer.max_steps=4", *kl]  # fmt: skip
+    done = command(*base, "kl_in_reward=true", f"hydra.run.dir={tmp_path / 'in_reward'}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = table(tmp_path / "in_reward" / "metrics.csv")
+    # the first responses are sampled by the reference itself; afterwards the policy has moved away
+    assert float(rows[0]["reward_kl"]) == pytest.approx(0, abs=1e-3)
+    assert abs(float(rows[2]["reward_kl"])) > 0.05
+    assert "kl_reference" not in rows[0]  # no longer a part of the loss
+    refused = command("+experiment=grpo", "kl_in_reward=true", f"hydra.run.dir={tmp_path / 'none'}")
+    assert refused.returncode == 2
+    assert "kl_in_reward=true needs a KL penalty" in refused.stderr
