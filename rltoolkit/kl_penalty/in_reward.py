@@ -19,8 +19,8 @@ from rltoolkit.rollout_batch import with_entries
 
 
 def subtract_kl(rollouts: TensorDict, reference_log_probs: Tensor, penalty: KLPenalty) -> TensorDict:
-    """rollouts [P, G] with ``reward`` and ``rollout_log_probs``, reference_log_probs [P, G, T] -> the same with less ``reward``, and with
-    ``reward_kl`` [P, G], the sum over the response in nats.
+    """rollouts [P, G] with ``reward`` and ``rollout_log_probs``, reference_log_probs [P, G, T] -> the same with less ``reward``, and
+    with ``reward_kl`` [P, G], the sum over the response in nats.
 
     Raises:
         ValueError: the reference's log-probs have another shape than the rollouts', or are not finite on sampled tokens.
