@@ -2,48 +2,33 @@
 
 Prompts form one endless stream; its order is a function of the seed alone. Position i of the stream has a problem and a
 random seed of its own, so the groups kept in a rollout step, the first P in stream order that pass the filters, are a function
-of (seed, policy): the number of ranks and the engine's batching do not matter. Groups kept beyond P are carried to the next
-step together with their policy version, or their prompts are sampled again (``carry_surplus=False``).
+of (seed, policy): the number of ranks, the engine's batching and the order in which groups finish do not matter. Groups kept
+beyond P are carried to the next step together with their policy version. With ``carry_surplus=False`` a step ends with its
+last group instead: whatever was submitted beyond it is dropped, and its prompts are sampled again.
+
+Groups are verified and filtered as they finish, while the others are being sampled, and ``refill.Schedule`` says at once which
+positions come next.
 """
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from enum import Enum
 from typing import Any
 
 import torch
 from tensordict import TensorDict
 
+from rltoolkit.refill import AtLimit, Refill, Schedule
 from rltoolkit.rollout_batch import stack_groups, text_entry, text_list
-from rltoolkit.rollout_engine.base import RolloutEngine, Sampling
+from rltoolkit.rollout_engine.base import RolloutEngine, RolloutStream, Sampling
 
 ACCEPTANCE_MEMORY = 0.5
-"""Weight of the newest rollout step in the running acceptance rate that sizes the first request of the next one."""
-
-
-class AtLimit(Enum):
-    """What to do when the generation limit of a rollout step is reached before P groups are kept."""
-
-    RAISE = "raise"
-    TRAIN_PARTIAL = "train_partial"
-    FILL_WITH_REJECTED = "fill_with_rejected"
-
-
-@dataclass(kw_only=True)
-class Refill:
-    """How a rollout step is refilled when sampler filters reject groups (config key ``collector``)."""
-
-    max_generation_batches: int = 10
-    """at most this many times P groups are generated in one rollout step"""
-    at_limit: AtLimit = AtLimit.TRAIN_PARTIAL
-    carry_surplus: bool = True
-    """kept groups beyond P go to the next step; False: their prompts are sampled again"""
-    max_carried_age: int = 1
-    """rollout steps after which a carried group is dropped"""
+"""What the groups of earlier rollout steps count for in the acceptance rate, a step later."""
+EXCHANGE_SECONDS = 0.2
+"""How long several ranks sample between two exchanges of verdicts. Were each to wait for its next group instead, all would wait
+for the slowest every time."""
 
 
 class GenerationLimit(RuntimeError):
@@ -72,7 +57,6 @@ class Counters:
     carried_out: int = 0
     dropped_groups: int = 0
     filled_groups: int = 0
-    generation_rounds: int = 0
     generated_tokens: int = 0
     trained_tokens: int = 0
 
@@ -111,7 +95,8 @@ class _State:
 
     position: int = 0
     rollout_step: int = 0
-    acceptance_rate: float = 1.0
+    accepted: float = 0.0  # of the groups judged in earlier steps, both counts with ACCEPTANCE_MEMORY
+    judged: float = 0.0
     carried: list[_Group] = field(default_factory=list)
 
 
@@ -124,10 +109,10 @@ class Collector:
         prompt_sampler: the order of each pass over them.
         reward_function, reward_shapers, sampler_filters, advantage_estimator: the components.
         prompts_per_step: P. group_size: G.
-        rank, world_size, all_gather: the groups of a request are dealt to the ranks in turn; ``all_gather`` collects one
-            Python object from each rank, in the order of the ranks.
+        rank, world_size, all_gather: positions are dealt to the ranks in turn; ``all_gather`` collects one Python object from
+            each rank, in the order of the ranks.
         adjust: changes the kept rollouts [P, G] before their advantages are computed (KL in the reward).
-        on_progress: called with (kept groups, groups needed) after every request.
+        on_progress: called with (kept groups, groups needed) as groups finish.
     """
 
     def __init__(
@@ -166,7 +151,8 @@ class Collector:
         self.rank, self.world_size, self.all_gather = rank, world_size, all_gather
         self.adjust = adjust
         self.on_progress = on_progress
-        self._state = _State()
+        # before the first step: P groups, all of them kept
+        self._state = _State(accepted=float(prompts_per_step), judged=float(prompts_per_step))
         self._order: tuple[int, list[int]] = (-1, [])
 
     @property
@@ -183,61 +169,86 @@ class Collector:
         start, state, counters = time.perf_counter(), self._state, Counters()
         kept = [group for group in state.carried if self._age(group) <= self.refill.max_carried_age]
         counters.carried_in, counters.dropped_groups = len(kept), len(state.carried) - len(kept)
-        generated: list[_Group] = []
-        position, limit = state.position, self.refill.max_generation_batches * self.prompts_per_step
-        while len(kept) < self.prompts_per_step and len(generated) < limit:
-            size = min(self._request_size(self.prompts_per_step - len(kept), generated), limit - len(generated))
-            groups = self._generate(range(position, position + size))
-            position += size
-            generated += groups
-            kept += [group for group in groups if group.keep]
-            counters.generation_rounds += 1
-            self.on_progress(min(len(kept), self.prompts_per_step), self.prompts_per_step)
+        generated, abandoned = self._sample(self.prompts_per_step - len(kept))
+        counters.dropped_groups += abandoned
+        kept += [group for group in generated if group.keep]
         self._count(counters, generated)
         chosen, surplus = kept[: self.prompts_per_step], kept[self.prompts_per_step :]
         if len(chosen) < self.prompts_per_step:
             chosen = self._at_limit(chosen, generated, counters)
-        if surplus and not self.refill.carry_surplus:
-            counters.dropped_groups += len(surplus)
-            position, surplus = surplus[0].position, []
         counters.carried_out = len(surplus)
         counters.kept_groups = len(chosen)
         rollouts = self.adjust(stack_groups(group.rollouts for group in chosen))
         rollouts["advantage"] = self.advantage_estimator(rollouts)
         counters.trained_tokens = int(rollouts["loss_mask"].sum())
-        if generated:
-            rate = counters.acceptance_rate
-            state.acceptance_rate += ACCEPTANCE_MEMORY * (rate - state.acceptance_rate)
-        state.position, state.carried = position, surplus
+        state.accepted = ACCEPTANCE_MEMORY * state.accepted + sum(group.keep for group in generated)
+        state.judged = ACCEPTANCE_MEMORY * state.judged + len(generated)
+        state.position, state.carried = state.position + len(generated), surplus
         state.rollout_step += 1
         sampled = stack_groups(group.rollouts for group in (generated or chosen))
         return CollectedStep(rollouts=rollouts, sampled=sampled, counters=counters, seconds=time.perf_counter() - start)
 
     def state_dict(self) -> dict[str, Any]:
-        """Stream position, carried groups and running acceptance rate."""
+        """Stream position, carried groups and recent acceptance."""
         return {**vars(self._state), "carried": [vars(group) for group in self._state.carried]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue where ``state_dict`` was taken."""
         self._state = _State(**{**state, "carried": [_Group(**group) for group in state["carried"]]})
 
-    def _request_size(self, needed: int, generated: list[_Group]) -> int:
-        """As many groups as the recent acceptance rate says are needed for the missing ones."""
-        prior = self.prompts_per_step
-        accepted = sum(group.keep for group in generated) + prior * self._state.acceptance_rate
-        rate = accepted / (len(generated) + prior)
-        return math.ceil(needed / max(rate, 1 / self.refill.max_generation_batches))
+    def _sample(self, needed: int) -> tuple[list[_Group], int]:
+        """The next groups of the stream, ``needed`` of them kept unless the limit is reached, shared among the ranks.
 
-    def _generate(self, positions: range) -> list[_Group]:
-        """Sample, verify, shape and judge the groups at these positions of the stream, shared among the ranks."""
-        mine = list(positions)[self.rank :: self.world_size]
-        shares = self.all_gather(self._generate_here(mine) if mine else [])
-        return sorted((group for share in shares for group in share), key=lambda group: group.position)
+        The second value counts the groups beyond them that were submitted and dropped.
+        """
+        first, carry = self._state.position, self.refill.carry_surplus
+        schedule = Schedule(
+            needed=needed,
+            limit=self.refill.max_generation_batches * self.prompts_per_step,
+            accepted=self._state.accepted,
+            judged=self._state.judged,
+            head_start=self.refill.head_start,
+            lowest_rate=1 / self.refill.max_generation_batches,
+        )
+        groups: list[_Group] = []
+        with self.engine.stream(self.group_size, self.sampling) as stream:
+            running = self._submit(stream, schedule.start(), first)
+            while schedule.in_flight and (carry or not schedule.complete):
+                finished = self._next_groups(stream, running)
+                groups += finished
+                shares = self.all_gather([(group.position - first, group.keep) for group in finished])
+                running |= self._submit(stream, schedule.add(verdict for share in shares for verdict in share), first)
+                missing = max(needed - schedule.accepted, 0)
+                self.on_progress(self.prompts_per_step - missing, self.prompts_per_step)
+        taken = schedule.settled if schedule.complete and not carry else schedule.submitted
+        shares = self.all_gather([group for group in groups if group.position < first + taken])
+        generated = sorted((group for share in shares for group in share), key=lambda group: group.position)
+        return generated, schedule.submitted - taken
 
-    def _generate_here(self, positions: list[int]) -> list[_Group]:
-        problems = [self.problem_at(position) for position in positions]
-        seeds = [self.seed_at(position) for position in positions]
-        rollouts = self.engine.generate([problem.tokens for problem in problems], self.group_size, self.sampling, seeds)
+    def _submit(self, stream: RolloutStream, offsets: range, first: int) -> dict[int, EncodedProblem]:
+        """Submit this rank's share of the positions; returns their problems."""
+        positions = [first + offset for offset in offsets if (first + offset) % self.world_size == self.rank]
+        problems = {position: self.problem_at(position) for position in positions}
+        if problems:
+            prompts = [problem.tokens for problem in problems.values()]
+            stream.submit(positions, prompts, [self.seed_at(position) for position in positions])
+        return problems
+
+    def _next_groups(self, stream: RolloutStream, running: dict[int, EncodedProblem]) -> list[_Group]:
+        """This rank's next finished groups, judged; with other ranks, those that finish before the next exchange."""
+        deadline, groups = time.monotonic() + EXCHANGE_SECONDS, list[_Group]()
+        while running:
+            finished = stream.next_finished(timeout=max(deadline - time.monotonic(), 0.0))
+            if finished:
+                positions = [position for position, _ in finished]
+                problems = [running.pop(position) for position in positions]
+                groups += self._judge(positions, problems, stack_groups(group for _, group in finished))
+            if time.monotonic() >= deadline or (groups and self.world_size == 1):
+                break
+        return groups
+
+    def _judge(self, positions: list[int], problems: list[EncodedProblem], rollouts: TensorDict) -> list[_Group]:
+        """Verify, shape and filter the groups [P, G] sampled at these positions of the stream."""
         answers = [[problem.answer] * self.group_size for problem in problems]
         verdict = self.reward_function(text_list(rollouts, "response_text"), [answer for row in answers for answer in row])
         shape = (len(problems), self.group_size)

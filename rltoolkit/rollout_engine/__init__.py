@@ -1,6 +1,6 @@
 """Rollout engines: a live copy of the policy that samples responses."""
 
-from rltoolkit.rollout_engine.base import EngineDied, RolloutEngine, RolloutEngineSpec, Sampling
+from rltoolkit.rollout_engine.base import EngineDied, RolloutEngine, RolloutEngineSpec, RolloutStream, Sampling
 from rltoolkit.rollout_engine.parity import StaleWeights, parity_gap, require_parity
 from rltoolkit.rollout_engine.transformers import Transformers
 from rltoolkit.rollout_engine.vllm import VLLM
@@ -10,6 +10,7 @@ __all__ = [
     "EngineDied",
     "RolloutEngine",
     "RolloutEngineSpec",
+    "RolloutStream",
     "Sampling",
     "StaleWeights",
     "Transformers",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -24,8 +25,39 @@ class EngineDied(RuntimeError):
     """The engine's process ended or stopped answering; the message says what was running."""
 
 
+class RolloutStream(Protocol):
+    """Groups being sampled, to which more are added while they run.
+
+    EngineDied comes from whichever call first finds the engine failed or closed.
+    """
+
+    def submit(self, keys: Sequence[int], prompts: Sequence[Sequence[int]], seeds: Sequence[int]) -> None:
+        """Add one group for each prompt; it comes back under its key. Raises ValueError as ``RolloutEngine.generate`` does."""
+        ...
+
+    def next_finished(self, timeout: float | None = None) -> list[tuple[int, TensorDict]]:
+        """Sample until a group is finished.
+
+        Args:
+            timeout: seconds after which to return without one; at least one token of each running response is sampled.
+
+        Returns:
+            (key, rollouts [G]) of every group that has finished since the last call; what a group holds is what ``generate``
+            returns for its prompt and seed. Empty when nothing is in flight, or nothing finished in time.
+        """
+        ...
+
+
 class RolloutEngine(Protocol):
     """A live engine that holds a copy of the policy's weights."""
+
+    def stream(self, group_size: int, sampling: Sampling) -> AbstractContextManager[RolloutStream]:
+        """Sample groups of ``group_size`` (G) responses as they are submitted; leaving the context drops those unfinished.
+
+        One stream at a time, and no other call on the engine while groups are in flight. Ctrl-C and errors of the caller
+        leave the engine usable.
+        """
+        ...
 
     def generate(self, prompts: Sequence[Sequence[int]], group_size: int, sampling: Sampling, seeds: Sequence[int]) -> TensorDict:
         """Sample ``group_size`` (G) responses to each of P prompts (token ids).

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 
 from tensordict import TensorDict
 from torch import Tensor
 
-from rltoolkit.rollout_engine.base import EngineDied, RolloutEngine, Sampling
+from rltoolkit.rollout_engine.base import EngineDied, RolloutEngine, RolloutStream, Sampling
+from rltoolkit.rollout_engine.rollouts import sample_all
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
 
 
 class RestartingEngine:
@@ -28,42 +29,102 @@ class RestartingEngine:
 
     def __init__(self, start: Callable[[], RolloutEngine]) -> None:
         self._start = start
-        self._engine = start()
+        self.engine = start()
         self._weights: list[tuple[str, Tensor]] = []
         self._version = 0
         self._restarted = self._closed = False
 
+    @contextmanager
+    def stream(self, group_size: int, sampling: Sampling) -> Iterator[RestartingStream]:
+        """See ``RolloutEngine.stream``."""
+        stream = RestartingStream(self, group_size, sampling)
+        try:
+            yield stream
+        finally:
+            stream.close()
+
     def generate(self, prompts: Sequence[Sequence[int]], group_size: int, sampling: Sampling, seeds: Sequence[int]) -> TensorDict:
         """See ``RolloutEngine.generate``."""
-        return self._persistently(lambda engine: engine.generate(prompts, group_size, sampling, seeds))
+        with self.stream(group_size, sampling) as stream:
+            return sample_all(stream, prompts, seeds)
 
     def log_probs(self, sequences: Sequence[Sequence[int]]) -> list[Tensor]:
         """See ``RolloutEngine.log_probs``."""
-        return self._persistently(lambda engine: engine.log_probs(sequences))
+        try:
+            return self.engine.log_probs(sequences)
+        except EngineDied as death:
+            self.restart(death)
+            return self.engine.log_probs(sequences)
 
     def update_weights(self, weights: Iterable[tuple[str, Tensor]], version: int) -> None:
         """See ``RolloutEngine.update_weights``."""
         self._weights = [(name, tensor.detach().cpu().clone()) for name, tensor in weights]
         self._version, self._restarted = version, False
-        self._persistently(lambda engine: engine.update_weights(iter(self._weights), version))
+        try:
+            self.engine.update_weights(iter(self._weights), version)
+        except EngineDied as death:
+            self.restart(death)
 
     def close(self) -> None:
         """See ``RolloutEngine.close``."""
         self._closed = True
-        self._engine.close()
+        self.engine.close()
 
-    def _persistently(self, ask: Callable[[RolloutEngine], T]) -> T:
-        try:
-            return ask(self._engine)
-        except EngineDied as death:
-            if self._closed:
-                raise
-            if self._restarted:
-                raise EngineDied(f"{death}; it had been restarted once in this rollout step") from death
-            log.warning("%s; starting it again", death)
+    def restart(self, death: EngineDied) -> None:
+        """Start the engine anew, on the weights last sent. Raises EngineDied for the second death in a rollout step."""
+        if self._closed:
+            raise death
+        if self._restarted:
+            raise EngineDied(f"{death}; it had been restarted once in this rollout step") from death
+        log.warning("%s; starting it again", death)
         self._restarted = True
-        self._engine.close()
-        self._engine = self._start()
+        self.engine.close()
+        self.engine = self._start()
         if self._weights:
-            self._engine.update_weights(iter(self._weights), self._version)
-        return ask(self._engine)
+            self.engine.update_weights(iter(self._weights), self._version)
+
+
+class RestartingStream:
+    """Submits the groups in flight again to an engine that was restarted; see ``RolloutStream``."""
+
+    def __init__(self, owner: RestartingEngine, group_size: int, sampling: Sampling) -> None:
+        self._owner, self._group_size, self._sampling = owner, group_size, sampling
+        self._in_flight: dict[int, tuple[Sequence[int], int]] = {}  # key -> prompt, seed
+        self._open()
+
+    def submit(self, keys: Sequence[int], prompts: Sequence[Sequence[int]], seeds: Sequence[int]) -> None:
+        """See ``RolloutStream.submit``."""
+        try:
+            self._stream.submit(keys, prompts, seeds)
+        except EngineDied as death:
+            self._reopen(death)
+            self._stream.submit(keys, prompts, seeds)
+        self._in_flight.update(zip(keys, zip(prompts, seeds, strict=True), strict=True))
+
+    def next_finished(self, timeout: float | None = None) -> list[tuple[int, TensorDict]]:
+        """See ``RolloutStream.next_finished``."""
+        try:
+            finished = self._stream.next_finished(timeout)
+        except EngineDied as death:
+            self._reopen(death)
+            finished = self._stream.next_finished(timeout)
+        for key, _ in finished:
+            del self._in_flight[key]
+        return finished
+
+    def close(self) -> None:
+        """Drop what is in flight."""
+        with contextlib.suppress(EngineDied):  # nothing runs in a dead engine
+            self._context.close()
+
+    def _open(self) -> None:
+        self._context = ExitStack()
+        self._stream: RolloutStream = self._context.enter_context(self._owner.engine.stream(self._group_size, self._sampling))
+
+    def _reopen(self, death: EngineDied) -> None:
+        self.close()
+        self._owner.restart(death)
+        self._open()
+        if self._in_flight:
+            prompts, seeds = zip(*self._in_flight.values(), strict=True)
+            self._stream.submit(list(self._in_flight), prompts, seeds)

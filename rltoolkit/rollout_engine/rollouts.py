@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import torch
 from tensordict import TensorDict
 
-from rltoolkit.rollout_batch import text_entry
+from rltoolkit.rollout_batch import stack_groups, text_entry
+from rltoolkit.rollout_engine.base import RolloutStream
 
 _MASK = (1 << 64) - 1
 
@@ -61,6 +62,15 @@ def check_request(prompts: Sequence[Sequence[int]], group_size: int, seeds: Sequ
             raise ValueError(
                 f"prompt {row} has {len(prompt)} tokens; the engine takes 1 to {max_length - 1} (max_length={max_length})"
             )
+
+
+def sample_all(stream: RolloutStream, prompts: Sequence[Sequence[int]], seeds: Sequence[int]) -> TensorDict:
+    """Submit all prompts at once and wait for every group: [P, G], in the order of the prompts."""
+    stream.submit(range(len(prompts)), prompts, seeds)
+    groups: dict[int, TensorDict] = {}
+    while len(groups) < len(prompts):
+        groups.update(stream.next_finished())
+    return stack_groups(groups[row] for row in range(len(prompts)))
 
 
 def to_rollouts(

@@ -6,7 +6,11 @@ Config: ``rollout_engine=transformers``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +21,7 @@ from torch import Tensor
 
 from rltoolkit.registry import check, register
 from rltoolkit.rollout_engine.base import EngineDied, Sampling
-from rltoolkit.rollout_engine.rollouts import Response, check_request, response_seed, stop_token_ids, to_rollouts
+from rltoolkit.rollout_engine.rollouts import Response, check_request, response_seed, sample_all, stop_token_ids, to_rollouts
 
 
 @register("rollout_engine", "transformers")
@@ -52,27 +56,21 @@ class TransformersEngine:
         on_gpu = spec.device.startswith("cuda") or (spec.device == "auto" and torch.cuda.is_available())
         self._device = torch.device(("cuda" if on_gpu else "cpu") if spec.device == "auto" else spec.device)
         dtype = ("bfloat16" if on_gpu else "float32") if spec.dtype == "auto" else spec.dtype
-        self._tokenizer = AutoTokenizer.from_pretrained(model_path)
+        self.tokenizer = AutoTokenizer.from_pretrained(model_path)
         model: Any = AutoModelForCausalLM.from_pretrained(model_path, dtype=dtype)
         self._model = model.to(self._device).eval()
-        self._stops = torch.tensor(stop_token_ids(model_path, self._tokenizer), device=self._device)
-        self._max_length, self._max_num_seqs, self._version = max_length, spec.max_num_seqs, 0
+        self._stops = torch.tensor(stop_token_ids(model_path, self.tokenizer), device=self._device)
+        self.max_length, self.max_num_seqs, self.version = max_length, spec.max_num_seqs, 0
 
-    @torch.inference_mode()
     def generate(self, prompts: Sequence[Sequence[int]], group_size: int, sampling: Sampling, seeds: Sequence[int]) -> TensorDict:
         """See ``RolloutEngine.generate``."""
-        check_request(prompts, group_size, seeds, self._max_length)
-        self._require_open("generate")
-        rows = [
-            (prompt, response_seed(seed, index))
-            for prompt, seed in zip(prompts, seeds, strict=True)
-            for index in range(group_size)
-        ]
-        responses: list[Response] = []
-        for first in range(0, len(rows), self._max_num_seqs):
-            responses += self._sample(rows[first : first + self._max_num_seqs], sampling)
-        groups = [responses[first : first + group_size] for first in range(0, len(rows), group_size)]
-        return to_rollouts(prompts, groups, self._tokenizer, self._version)
+        with self.stream(group_size, sampling) as stream:
+            return sample_all(stream, prompts, seeds)
+
+    @contextmanager
+    def stream(self, group_size: int, sampling: Sampling) -> Iterator[TransformersStream]:
+        """See ``RolloutEngine.stream``; what is submitted while a batch runs starts when the batch is done."""
+        yield TransformersStream(self, group_size, sampling)
 
     @torch.inference_mode()
     def log_probs(self, sequences: Sequence[Sequence[int]]) -> list[Tensor]:
@@ -92,20 +90,20 @@ class TransformersEngine:
         own = self._model.state_dict()
         for name, tensor in weights:
             own[name].copy_(tensor)
-        self._version = version
+        self.version = version
 
     def close(self) -> None:
         """See ``RolloutEngine.close``."""
         self._model = None
 
-    def _require_open(self, what: str) -> None:
-        if self._model is None:
-            raise EngineDied(f"rollout_engine=transformers: {what} was called on a closed engine")
+    def sample(self, rows: Sequence[tuple[Sequence[int], int]], sampling: Sampling) -> Iterator[list[tuple[int, Response]]]:
+        """One response to each (prompt, seed): after every token, those that it ended, each with the index of its row.
 
-    def _sample(self, rows: Sequence[tuple[Sequence[int], int]], sampling: Sampling) -> list[Response]:
-        """One response to each (prompt, seed). Padding on the left puts the next token of every row in the last column."""
+        Padding on the left puts the next token of every row in the last column.
+        """
+        self._require_open("generate")
         lengths = torch.tensor([len(prompt) for prompt, _ in rows])
-        limits = (self._max_length - lengths).clamp(max=sampling.max_new_tokens)
+        limits = (self.max_length - lengths).clamp(max=sampling.max_new_tokens)
         uniforms = torch.stack([_uniforms(seed, int(limits.max())) for _, seed in rows]).to(self._device)
         width = int(lengths.max())
         inputs = torch.tensor([[0] * (width - len(prompt)) + list(prompt) for prompt, _ in rows], device=self._device)
@@ -115,27 +113,84 @@ class TransformersEngine:
         live, cache = torch.arange(len(rows), device=self._device), None
         tokens = torch.zeros(uniforms.shape, dtype=torch.int64, device=self._device)
         log_probs = torch.zeros(uniforms.shape, device=self._device)
-        counts = torch.zeros_like(limits)
-        stopped = torch.zeros_like(limits, dtype=torch.bool)
-        for step in range(uniforms.shape[1]):
+        for count in range(1, uniforms.shape[1] + 1):
             positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, -inputs.shape[1] :]
             output = self._model(
                 inputs, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True, logits_to_keep=1
             )
             cache = output.past_key_values
-            token, log_prob = _draw(output.logits[:, -1].float(), uniforms[live, step], sampling)
-            tokens[live, step], log_probs[live, step], counts[live] = token, log_prob, step + 1
-            stopped[live] = torch.isin(token, self._stops)
-            going = ~stopped[live] & (step + 1 < limits[live])
-            if not going.any():
-                break
+            token, log_prob = _draw(output.logits[:, -1].float(), uniforms[live, count - 1], sampling)
+            tokens[live, count - 1], log_probs[live, count - 1] = token, log_prob
+            stopped = torch.isin(token, self._stops)
+            going = ~stopped & (count < limits[live])
+            ended = live[~going]
+            columns = (ended, tokens[ended, :count], log_probs[ended, :count], ~stopped[~going])
+            yield [(row, Response(*rest)) for row, *rest in zip(*(column.tolist() for column in columns), strict=True)]
             if not going.all():
                 kept = going.nonzero().squeeze(-1)
                 cache.batch_select_indices(kept)
                 live, token, mask = live[kept], token[kept], mask[kept]
+            if not len(live):
+                return
             inputs, mask = token[:, None], torch.nn.functional.pad(mask, (0, 1), value=1)
-        columns = zip(tokens.tolist(), log_probs.tolist(), counts.tolist(), stopped.tolist(), strict=True)
-        return [Response(row[:count], scores[:count], not stop) for row, scores, count, stop in columns]
+
+    def _require_open(self, what: str) -> None:
+        if self._model is None:
+            raise EngineDied(f"rollout_engine=transformers: {what} was called on a closed engine")
+
+
+class TransformersStream:
+    """Groups whose responses wait or are in the running batch; see ``RolloutStream``.
+
+    A batch keeps its rows to the end: its left padding and its cache are laid out once. What is submitted meanwhile makes
+    the next one, so responses in flight beyond ``max_num_seqs`` and refills wait for the slowest of a batch.
+    """
+
+    def __init__(self, engine: TransformersEngine, group_size: int, sampling: Sampling) -> None:
+        self._engine, self._group_size, self._sampling = engine, group_size, sampling
+        self._prompts: dict[int, Sequence[int]] = {}  # of the groups in flight
+        self._responses: dict[int, dict[int, Response]] = {}
+        self._waiting: deque[tuple[int, int, int]] = deque()  # key, index in the group, seed
+        self._rows: list[tuple[int, int, int]] = []  # of the running batch
+        self._batch: Iterator[list[tuple[int, Response]]] = iter(())
+
+    def submit(self, keys: Sequence[int], prompts: Sequence[Sequence[int]], seeds: Sequence[int]) -> None:
+        """See ``RolloutStream.submit``."""
+        check_request(prompts, self._group_size, seeds, self._engine.max_length)
+        for key, prompt, seed in zip(keys, prompts, seeds, strict=True):
+            self._prompts[key], self._responses[key] = prompt, {}
+            self._waiting.extend((key, index, response_seed(seed, index)) for index in range(self._group_size))
+
+    @torch.inference_mode()
+    def next_finished(self, timeout: float | None = None) -> list[tuple[int, TensorDict]]:
+        """See ``RolloutStream.next_finished``."""
+        deadline = time.monotonic() + (math.inf if timeout is None else timeout)
+        finished: list[int] = []
+        while self._prompts and not finished:
+            finished = self._next_token()
+            if time.monotonic() >= deadline:
+                break
+        if not finished:
+            return []
+        prompts = [self._prompts.pop(key) for key in finished]
+        groups = [[response for _, response in sorted(self._responses.pop(key).items())] for key in finished]
+        rollouts = to_rollouts(prompts, groups, self._engine.tokenizer, self._engine.version)
+        return list(zip(finished, rollouts.unbind(0), strict=True))
+
+    def _next_token(self) -> list[int]:
+        """One more token for every row of the batch, or the first of the next batch; the groups that it completed."""
+        ended = next(self._batch, None)
+        if ended is None:
+            self._rows = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._engine.max_num_seqs))]
+            self._batch = self._engine.sample([(self._prompts[key], seed) for key, _, seed in self._rows], self._sampling)
+            ended = next(self._batch)
+        completed = []
+        for row, response in ended:
+            key, index, _ = self._rows[row]
+            self._responses[key][index] = response
+            if len(self._responses[key]) == self._group_size:
+                completed.append(key)
+        return completed
 
 
 def _uniforms(seed: int, count: int) -> Tensor:

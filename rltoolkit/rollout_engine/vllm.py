@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import math
 import multiprocessing.connection
 import os
 import tempfile
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +33,7 @@ from rltoolkit.rollout_engine.process_state import (
     quiet_stderr,
 )
 from rltoolkit.rollout_engine.restarting import RestartingEngine
-from rltoolkit.rollout_engine.rollouts import Response, check_request, response_seed, stop_token_ids, to_rollouts
+from rltoolkit.rollout_engine.rollouts import Response, check_request, response_seed, sample_all, stop_token_ids, to_rollouts
 
 GIB = 2**30
 
@@ -107,9 +109,9 @@ class VLLMEngine:
     def __init__(self, spec: VLLM, model_path: Path, max_length: int, seed: int) -> None:
         from transformers import AutoTokenizer
 
-        self._in_process, self._max_length, self._version = not spec.subprocess, max_length, 0
-        self._tokenizer = AutoTokenizer.from_pretrained(model_path)
-        self._stops = stop_token_ids(model_path, self._tokenizer)
+        self._in_process, self.max_length, self.version = not spec.subprocess, max_length, 0
+        self.tokenizer = AutoTokenizer.from_pretrained(model_path)
+        self.stops = stop_token_ids(model_path, self.tokenizer)
         self._brought_process_group = self._in_process and not torch.distributed.is_initialized()
         if self._brought_process_group and int(os.environ.get("WORLD_SIZE", 1)) > 1:
             raise RuntimeError(
@@ -123,40 +125,31 @@ class VLLMEngine:
             vllm = _import_vllm()
             vllm.envs.disable_envs_cache()  # an engine started earlier froze the environment as it was then
             self._llm: Any = vllm.LLM(**spec.engine_arguments(model_path, max_length, seed))
+        self._running: dict[str, int] = {}  # vLLM's request id -> our key
         self._processes = [] if self._in_process else _watched_processes(self._llm.llm_engine.engine_core)
 
     def generate(self, prompts: Sequence[Sequence[int]], group_size: int, sampling: Sampling, seeds: Sequence[int]) -> TensorDict:
         """See ``RolloutEngine.generate``. Ctrl-C drops what was running; the engine can be used again."""
-        from vllm import SamplingParams
+        with self.stream(group_size, sampling) as stream:
+            return sample_all(stream, prompts, seeds)
 
-        check_request(prompts, group_size, seeds, self._max_length)
-        parameters = [
-            SamplingParams(
-                n=group_size if sampling.temperature > 0 else 1,  # vLLM refuses to repeat what has no chance in it
-                seed=response_seed(seed, 0),  # vLLM gives response g the seed of its request plus g
-                temperature=sampling.temperature,
-                top_p=sampling.top_p,
-                max_tokens=min(sampling.max_new_tokens, self._max_length - len(prompt)),
-                stop_token_ids=self._stops,
-                logprobs=0,  # of the sampled token, and of no other
-                flat_logprobs=True,
-                detokenize=False,
-            )
-            for prompt, seed in zip(prompts, seeds, strict=True)
-        ]
-        groups = []
-        for output in self._run(prompts, parameters):
-            group = [Response(it.token_ids, it.logprobs.logprobs, it.finish_reason == "length") for it in output.outputs]
-            groups.append((group * group_size)[:group_size])
-        return to_rollouts(prompts, groups, self._tokenizer, self._version)
+    @contextlib.contextmanager
+    def stream(self, group_size: int, sampling: Sampling) -> Iterator[VLLMStream]:
+        """See ``RolloutEngine.stream``. An engine in a process of its own goes on sampling between the calls."""
+        with self._session():
+            yield VLLMStream(self, group_size, sampling)
 
     def log_probs(self, sequences: Sequence[Sequence[int]]) -> list[Tensor]:
         """See ``RolloutEngine.log_probs``."""
         from vllm import SamplingParams
 
         scoring = SamplingParams(max_tokens=1, prompt_logprobs=0, flat_logprobs=True, detokenize=False)
-        outputs = self._run(sequences, [scoring] * len(sequences))
-        return [torch.tensor(output.prompt_logprobs.logprobs) for output in outputs]
+        outputs: dict[int, Any] = {}
+        with self._session():
+            self._enqueue(range(len(sequences)), sequences, [scoring] * len(sequences))
+            while self._running:
+                outputs.update(self._serve())
+        return [torch.tensor(outputs[row].prompt_logprobs.logprobs) for row in range(len(sequences))]
 
     def update_weights(self, weights: Iterable[tuple[str, Tensor]], version: int) -> None:
         """See ``RolloutEngine.update_weights``."""
@@ -167,7 +160,7 @@ class VLLMEngine:
                 with _shared_file(weights) as path:
                     self._llm.collective_rpc("replace_weights_from", args=(path,))
             self._llm.reset_prefix_cache()
-        self._version = version
+        self.version = version
 
     def close(self) -> None:
         """See ``RolloutEngine.close``."""
@@ -179,20 +172,43 @@ class VLLMEngine:
         del llm
         gc.collect()
 
-    def _run(self, prompts: Sequence[Sequence[int]], parameters: Sequence[Any]) -> list[Any]:
-        """Serve the requests and return their outputs in order."""
+    @contextlib.contextmanager
+    def _session(self) -> Iterator[None]:
+        """What is enqueued inside and has not finished at the end is dropped."""
+        if self._running:
+            raise RuntimeError("rollout_engine=vllm was called while groups of a stream are in flight")
+        try:
+            yield
+        finally:
+            if self._running:
+                self._running.clear()
+                with self._guarded():
+                    engine = self._llm.llm_engine
+                    engine.abort_request(list(engine.output_processor.request_states), internal=True)
+
+    def _enqueue(self, keys: Sequence[int], prompts: Sequence[Sequence[int]], parameters: Sequence[Any]) -> None:
+        with self._guarded():
+            ids = self._llm.enqueue([{"prompt_token_ids": list(prompt)} for prompt in prompts], parameters, use_tqdm=False)
+            # vLLM returns its ids with a random suffix, which its outputs do not carry
+            self._running.update(zip((each.partition("-")[0] for each in ids), keys, strict=True))
+
+    def _serve(self, timeout: float | None = None) -> list[tuple[int, Any]]:
+        """Run until a request is finished, all n responses of it: (key, vLLM's output) of each that is, none after ``timeout`` s."""
+        finished: list[Any] = []
+        deadline = time.monotonic() + (math.inf if timeout is None else timeout)
+        with self._guarded() as deliver_interrupt:
+            while self._running and not finished:
+                finished = [output for output in self._llm.llm_engine.step() if output.finished]
+                deliver_interrupt()
+                if time.monotonic() >= deadline:
+                    break
+        return [(self._running.pop(output.request_id), output) for output in finished]
+
+    @contextlib.contextmanager
+    def _guarded(self) -> Iterator[Callable[[], None]]:
+        """Around sampling in vLLM; yields the function that lets a held Ctrl-C through, between two steps."""
         with held_interrupts() as deliver_interrupt, torch.random.fork_rng(), self._alive("generate"):
-            engine, finished = self._llm.llm_engine, []
-            try:
-                requests = [{"prompt_token_ids": list(prompt)} for prompt in prompts]
-                self._llm.enqueue(requests, parameters, use_tqdm=False)
-                while engine.has_unfinished_requests():
-                    finished += [output for output in engine.step() if output.finished]
-                    deliver_interrupt()
-            except KeyboardInterrupt:
-                engine.abort_request(list(engine.output_processor.request_states), internal=True)
-                raise
-        return sorted(finished, key=lambda output: int(output.request_id))
+            yield deliver_interrupt
 
     @contextlib.contextmanager
     def _alive(self, what: str) -> Iterator[None]:
@@ -205,6 +221,48 @@ class VLLMEngine:
             exit_codes = [process.exitcode for process in self._processes if process.exitcode is not None]
             cause = f"its process ended with exit code {exit_codes[0]}" if exit_codes else f"{type(error).__name__}: {error}"
             raise EngineDied(f"rollout_engine=vllm died in {what}: {cause}") from error
+
+
+class VLLMStream:
+    """Groups in vLLM's continuous batch; see ``RolloutStream``."""
+
+    def __init__(self, engine: VLLMEngine, group_size: int, sampling: Sampling) -> None:
+        self._engine, self._group_size, self._sampling = engine, group_size, sampling
+
+    def submit(self, keys: Sequence[int], prompts: Sequence[Sequence[int]], seeds: Sequence[int]) -> None:
+        """See ``RolloutStream.submit``."""
+        from vllm import SamplingParams
+
+        sampling, max_length = self._sampling, self._engine.max_length
+        check_request(prompts, self._group_size, seeds, max_length)
+        parameters = [
+            SamplingParams(
+                n=self._group_size if sampling.temperature > 0 else 1,  # vLLM refuses to repeat what has no chance in it
+                seed=response_seed(seed, 0),  # vLLM gives response g the seed of its request plus g
+                temperature=sampling.temperature,
+                top_p=sampling.top_p,
+                max_tokens=min(sampling.max_new_tokens, max_length - len(prompt)),
+                stop_token_ids=self._engine.stops,
+                logprobs=0,  # of the sampled token, and of no other
+                flat_logprobs=True,
+                detokenize=False,
+            )
+            for prompt, seed in zip(prompts, seeds, strict=True)
+        ]
+        self._engine._enqueue(keys, prompts, parameters)
+
+    def next_finished(self, timeout: float | None = None) -> list[tuple[int, TensorDict]]:
+        """See ``RolloutStream.next_finished``."""
+        finished = self._engine._serve(timeout)
+        if not finished:
+            return []
+        groups = []
+        for _, output in finished:
+            group = [Response(it.token_ids, it.logprobs.logprobs, it.finish_reason == "length") for it in output.outputs]
+            groups.append((group * self._group_size)[: self._group_size])
+        prompts = [output.prompt_token_ids for _, output in finished]
+        rollouts = to_rollouts(prompts, groups, self._engine.tokenizer, self._engine.version)
+        return list(zip((key for key, _ in finished), rollouts.unbind(0), strict=True))
 
 
 class WeightReload:

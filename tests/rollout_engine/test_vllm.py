@@ -13,6 +13,7 @@ import psutil
 import pytest
 import torch
 
+from rltoolkit.rollout_batch import stack_groups
 from rltoolkit.rollout_engine import VLLM, EngineDied, Sampling
 
 from .conftest import MAX_LENGTH, random_model, reference_log_probs
@@ -78,6 +79,16 @@ def test_an_interrupt_drops_the_requests_and_leaves_the_engine_usable(vllm_engin
     assert torch.equal(after["input_ids"], before["input_ids"])
 
 
+def test_other_calls_are_refused_while_groups_are_in_flight(vllm_engine):
+    with vllm_engine.stream(2, Sampling(max_new_tokens=4)) as stream:
+        stream.submit([0], PROMPTS[:1], [0])
+        with pytest.raises(RuntimeError, match="groups of a stream are in flight"):
+            vllm_engine.log_probs([[2, 3]])
+        (finished,) = stream.next_finished()
+        assert finished[0] == 0
+        vllm_engine.log_probs([[2, 3]])
+
+
 def engine_processes():
     return [process for process in psutil.Process().children(recursive=True) if process.name().startswith("VLLM")]
 
@@ -100,9 +111,15 @@ def test_an_engine_in_a_subprocess_takes_weights_and_survives_one_death_a_step(c
 
     before = engine.generate(PROMPTS, 2, sampling, range(64))
     first = engine_processes()
-    kill_engine()
-    # started again with version 2 of the weights, and asked again: the same rollouts
-    after = engine.generate(PROMPTS, 2, sampling, range(64))
+    groups = {}
+    with engine.stream(2, sampling) as stream:
+        stream.submit(range(64), PROMPTS, range(64))
+        groups.update(stream.next_finished(timeout=0.0))
+        kill_engine()
+        while len(groups) < 64:
+            groups.update(stream.next_finished())
+    # started again with version 2 of the weights, and asked again for what was in flight: the same rollouts
+    after = stack_groups(groups[row] for row in range(64))
     assert torch.equal(after["input_ids"], before["input_ids"])
     assert after["policy_version"].unique().tolist() == [2]
     _, alive = psutil.wait_procs(first, timeout=20)
