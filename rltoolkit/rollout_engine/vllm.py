@@ -180,8 +180,8 @@ class VLLMEngine:
         try:
             yield
         finally:
-            if self._running:
-                self._running.clear()
+            running, self._running = self._running, {}
+            if running and self._llm is not None:
                 with self._guarded():
                     engine = self._llm.llm_engine
                     engine.abort_request(list(engine.output_processor.request_states), internal=True)

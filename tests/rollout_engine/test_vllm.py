@@ -111,15 +111,18 @@ def test_an_engine_in_a_subprocess_takes_weights_and_survives_one_death_a_step(c
 
     before = engine.generate(PROMPTS, 2, sampling, range(64))
     first = engine_processes()
+    # started again with version 2 of the weights, and asked again for what was in flight: the same rollouts
     groups = {}
     with engine.stream(2, sampling) as stream:
-        stream.submit(range(64), PROMPTS, range(64))
-        groups.update(stream.next_finished(timeout=0.0))
-        kill_engine()
-        while len(groups) < 64:
+        stream.submit(range(32), PROMPTS[:32], range(32))
+        while not groups:
             groups.update(stream.next_finished())
-    # started again with version 2 of the weights, and asked again for what was in flight: the same rollouts
-    after = stack_groups(groups[row] for row in range(64))
+        kill_engine()
+        stream.submit(range(32, 64), PROMPTS[32:], range(32, 64))
+        while finished := stream.next_finished():
+            assert not groups.keys() & dict(finished).keys()
+            groups.update(finished)
+    after = stack_groups(groups[key] for key in range(64))
     assert torch.equal(after["input_ids"], before["input_ids"])
     assert after["policy_version"].unique().tolist() == [2]
     _, alive = psutil.wait_procs(first, timeout=20)
