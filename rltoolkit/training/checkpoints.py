@@ -14,6 +14,7 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch.strategies import ModelParallelStrategy
+from torch.distributed.checkpoint.api import CheckpointException
 
 from rltoolkit.training.data import rollout_data
 from rltoolkit.training.errors import CheckpointError
@@ -41,7 +42,7 @@ class ShardedStrategy(ModelParallelStrategy):
         """See Lightning. Raises CheckpointError."""
         try:
             return super().load_checkpoint(checkpoint_path, *args, **kwargs)
-        except Exception as error:  # anything can be wrong with a file
+        except (Exception, CheckpointException) as error:  # anything can be wrong with a file
             raise CheckpointError(
                 f"{checkpoint_path} could not be read: {_cause(error)}. Delete it to continue from the one before, "
                 "or to start again if there is none"
@@ -97,7 +98,7 @@ class Checkpoints(L.Callback):
         trainer.strategy.barrier("checkpoint")  # no rank starts while another still looks whether the checkpoint is there
         try:
             trainer.save_checkpoint(partial)
-        except Exception as error:  # torch wraps what the file system says in errors of its own
+        except (Exception, CheckpointException) as error:  # torch wraps what the file system says; its wrapper is no Exception
             newest = newest_checkpoint(self.folder.parent)
             stands = f"{newest.name} still stands" if newest else "there is no earlier one"
             raise CheckpointError(f"{path} could not be written: {_cause(error)}; {stands}") from error
