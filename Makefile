@@ -23,8 +23,9 @@ ablation: setup
 train: setup
 	$(BIN)/python -m rltoolkit +experiment=dapo
 
+# One thread: the models of the tests are so small that threads mostly wait for each other.
 test: setup
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 lint: setup
 	$(BIN)/ruff check .

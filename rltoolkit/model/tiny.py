@@ -24,7 +24,7 @@ from rltoolkit.registry import check, register
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-_FORMAT = 1  # raise it when what is made changes, so that no cached model of before is taken for it
+_FORMAT = 2  # raise it when what is made changes, so that no cached model of before is taken for it
 _CONTEXT_LENGTH = 128
 _PADDING, _UNKNOWN = "<pad>", "<unk>"
 
@@ -117,10 +117,15 @@ class Tiny:
 
         tokenizer = character_tokenizer()
         policy = PolicyModel(self._untrained(tokenizer, seed), layout="padded")  # hardly any two prompts are equal
-        for number, phase in enumerate(self.phases(), start=1):
-            losses = train(policy, tokenizer.get_vocab(), phase, max_response=self.max_response, seed=seed)
-            for _ in track(losses, f"Warm-starting model=tiny ({number}/2, {phase.name})", total=phase.steps):
-                pass
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # faster for matrices this small, and the result is the same on any number of cores
+        try:
+            for number, phase in enumerate(self.phases(), start=1):
+                losses = train(policy, tokenizer.get_vocab(), phase, max_response=self.max_response, seed=seed)
+                for _ in track(losses, f"Warm-starting model=tiny ({number}/2, {phase.name})", total=phase.steps):
+                    pass
+        finally:
+            torch.set_num_threads(threads)
         policy.causal_lm.save_pretrained(directory)
         tokenizer.save_pretrained(directory)
 
