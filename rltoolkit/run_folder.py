@@ -26,6 +26,7 @@ PACKAGES = (
     "torchrl",
     "tensordict",
     "transformers",
+    "peft",
     "lightning",
     "hydra-core",
     "math-verify",
