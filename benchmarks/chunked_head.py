@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 VOCABULARY, WIDTH, TOKENS = 151_936, 896, 4096
-REPETITIONS = 3
+REPETITIONS = 2
 PATHS = ("plain", "chunks of 256", "chunks of 512", "chunks of 1024", "chunks of 2048")
 
 
