@@ -27,7 +27,7 @@ from rltoolkit.rollout_batch import row_lengths
 from rltoolkit.training.run import encode_problems, load_problems, start_engine, training_sampling
 
 STEPS = 4
-REPETITIONS = 3
+REPETITIONS = 2
 BASE = ["+experiment=grpo", f"trainer.max_steps={16 * STEPS}", "evaluation.every=0", "evaluation.problems=1", "evaluation.k=1"]
 
 
