@@ -162,6 +162,7 @@ def validate(cfg: DictConfig) -> tuple[Components, StepPlan]:
     components = build(cfg)
     _validate_numbers(cfg)
     _validate_group_size(cfg, components)
+    _validate_kl_in_reward(components)
     _validate_lengths(cfg, components)
     return components, step_plan(cfg)
 
@@ -236,6 +237,15 @@ def _validate_group_size(cfg: DictConfig, components: Components) -> None:
                 f"group_size={cfg.group_size}: {component.kind}={component.name} compares the responses to one prompt, "
                 f"so group_size must be at least {smallest}"
             )
+
+
+def _validate_kl_in_reward(components: Components) -> None:
+    estimator = components.advantage_estimator
+    if components.reward_penalty is not None and not getattr(estimator, "reads_reward", True):
+        raise ConfigError(
+            f"kl_in_reward=true: {estimator.kind}={estimator.name} reads the verdicts, not the reward, so the KL would not act; "
+            "set kl_in_reward=false, and the penalty joins the loss"
+        )
 
 
 def _validate_lengths(cfg: DictConfig, components: Components) -> None:

@@ -17,9 +17,11 @@ class AdvantageEstimator(Protocol):
     ``min_group_size`` is the smallest G for which the estimate means anything (2 where the group is the baseline).
     ``scope`` says what one call must see: "group", any number of whole groups; "step", all groups of the rollout step, because
     the estimate uses statistics over all of them.
+    ``reads_reward`` is False where the verdicts alone decide: then nothing that changes the reward acts.
     """
 
     scope: ClassVar[Scope]
+    reads_reward: ClassVar[bool]
 
     @property
     def min_group_size(self) -> int: ...

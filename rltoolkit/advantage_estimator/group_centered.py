@@ -31,6 +31,7 @@ class GroupCentered:
 
     min_group_size: ClassVar[int] = 2
     scope: ClassVar[Scope] = "group"
+    reads_reward: ClassVar[bool] = True
     exclude_masked: bool = False
 
     def __call__(self, rollouts: TensorDict) -> Tensor:

@@ -34,6 +34,7 @@ class GroupNormalized:
 
     min_group_size: ClassVar[int] = 2
     scope: ClassVar[Scope] = "group"
+    reads_reward: ClassVar[bool] = True
     eps: float = 1e-6
     bessel: bool = True
     exclude_masked: bool = False

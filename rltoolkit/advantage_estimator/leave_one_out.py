@@ -30,6 +30,7 @@ class LeaveOneOut:
 
     min_group_size: ClassVar[int] = 2
     scope: ClassVar[Scope] = "group"
+    reads_reward: ClassVar[bool] = True
     exclude_masked: bool = False
 
     def __call__(self, rollouts: TensorDict) -> Tensor:

@@ -32,6 +32,7 @@ class MaxRL:
 
     min_group_size: ClassVar[int] = 2
     scope: ClassVar[Scope] = "group"
+    reads_reward: ClassVar[bool] = False
     exclude_masked: bool = False
 
     def __call__(self, rollouts: TensorDict) -> Tensor:

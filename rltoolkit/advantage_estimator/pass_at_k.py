@@ -7,7 +7,7 @@ W of the G responses to one prompt are wrong; S is the share of the subsets of k
 response's advantage the mean of its subsets' normalised rewards. Once W < k every subset passes: S = 1, D = 0, all get 0. With
 k = 1 it is the group-normalized estimator with the population's deviation. Reads ``correct``: reward shapers do not act.
 
-Source: Pass@k Training, arXiv:2508.10751 (analytical derivation). Config: ``advantage_estimator=pass_at_k``.
+Source: Pass@k Training, arXiv:2508.10751, section 2.4 (analytical derivation). Config: ``advantage_estimator=pass_at_k``.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ class PassAtK:
     """
 
     scope: ClassVar[Scope] = "group"
+    reads_reward: ClassVar[bool] = False
     k: int = 4
     exclude_masked: bool = False
 

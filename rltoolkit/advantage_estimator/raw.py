@@ -26,6 +26,7 @@ class Raw:
 
     min_group_size: ClassVar[int] = 1
     scope: ClassVar[Scope] = "group"
+    reads_reward: ClassVar[bool] = True
 
     def __call__(self, rollouts: TensorDict) -> Tensor:
         """rollouts [P, G] with ``reward`` -> float32 [P, G]. Raises ValueError for a reward that is not finite."""

@@ -3,7 +3,7 @@
     A_i = (R_i - mean over the batch of R) / (std over the batch of R + eps)
 
 It works with one response to a prompt; easy prompts push all their responses up. The deviation is Bessel-corrected. The paper's
-KL term inside the reward is ``kl_in_reward`` here.
+KL term inside the reward, k1 token by token, is ``kl_in_reward=true kl_penalty=k1`` here, summed over the response.
 
 Source: REINFORCE++, arXiv:2501.03262 (global advantage normalisation).
 Config: ``advantage_estimator=reinforce_plus_plus``.
@@ -33,6 +33,7 @@ class ReinforcePlusPlus:
 
     min_group_size: ClassVar[int] = 1
     scope: ClassVar[Scope] = "step"
+    reads_reward: ClassVar[bool] = True
     eps: float = 1e-6
     exclude_masked: bool = False
 

@@ -33,6 +33,7 @@ class ReinforcePlusPlusBaseline:
 
     min_group_size: ClassVar[int] = 2
     scope: ClassVar[Scope] = "step"
+    reads_reward: ClassVar[bool] = True
     eps: float = 1e-6
     exclude_masked: bool = False
 

@@ -3,7 +3,7 @@
     loss = -M r A,   M = 0 where D > delta and the advantage pushes p further away, else 1
     D = p_old log(p_old / p) + (1 - p_old) log((1 - p_old) / (1 - p)),   p = exp(log_probs)
 
-Source: DPPO, arXiv:2602.04879, eq. 11, 12 and 14 (binary KL); there the old policy is the one that sampled.
+Source: DPPO, arXiv:2602.04879, sections 4.3 (mask) and 4.4 (binary approximation); there the old policy is the one that sampled.
 Config: ``clip_strategy=dppo_kl``.
 """
 

@@ -6,7 +6,7 @@
 Unlike ``gspo`` each token is clipped before the mean is taken, so the others keep their gradient.
 Each token carries its row's loss; the paper averages over responses, that is ``loss_aggregator=sequence_mean``.
 
-Source: GMPO, arXiv:2507.20673, section 3, eq. 4; the bounds (e^-0.4, e^0.4) from section 4. Config: ``clip_strategy=gmpo``.
+Source: GMPO, arXiv:2507.20673, section 3, eq. 4; so are the bounds, (e^-0.4, e^0.4). Config: ``clip_strategy=gmpo``.
 """
 
 from __future__ import annotations

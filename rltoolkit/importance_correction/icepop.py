@@ -4,8 +4,7 @@
 
 Where ``tis`` truncates one side, this drops both. The source bounds the two sides apart (0.5 and 5).
 
-Source: IcePop, in Ring-1T, arXiv:2510.18855 (masking discrepancies between training and inference).
-Config: ``importance_correction=icepop``.
+Source: IcePop, in Ring-1T, arXiv:2510.18855, eq. 1 and 2. Config: ``importance_correction=icepop``.
 """
 
 from __future__ import annotations

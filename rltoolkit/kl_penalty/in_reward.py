@@ -5,7 +5,11 @@
 The penalty's estimate is taken once, at the log-probs of the sampled tokens under the policy that sampled them, before advantages
 are computed; no gradient flows through it. With k1 the sum is log pi(response) - log pi_ref(response).
 
-Source: InstructGPT, arXiv:2203.02155, equation 2. Config: ``kl_in_reward=true kl_penalty=k1 kl_penalty.coefficient=0.01``.
+Every token of a response pays for the whole of it, since advantages here are one number for each response. In REINFORCE++ each
+token pays for itself and those that follow; in expectation the policy gradient is the same, since those before it are a baseline.
+
+Source: InstructGPT, arXiv:2203.02155, eq. 2; RLOO, arXiv:2402.14740.
+Config: ``kl_in_reward=true kl_penalty=k1 kl_penalty.coefficient=0.01``.
 """
 
 from __future__ import annotations

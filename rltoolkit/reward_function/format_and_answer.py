@@ -5,7 +5,7 @@
 The answer is what the last <answer>...</answer> holds, in a response of any format; it is compared as an integer where it is
 one, else as text with runs of white space as one space. ``correct`` is the accuracy alone.
 
-Source: DeepSeek-R1, arXiv:2501.12948, section 2.2.2; it gives no weights. Config: ``reward_function=format_and_answer``.
+Source: DeepSeek-R1, arXiv:2501.12948 (version 1), section 2.2.2; it gives no weights. Config: ``reward_function=format_and_answer``.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@
 
 Both bounds are outside: with 0 and 1 it is dynamic sampling.
 
-Source: DAPO, arXiv:2503.14476, section 3.2, eq. 11, with narrower bounds, as in Polaris and OpenRLHF's
-``dynamic_filtering_reward_range``. Config: ``sampler_filter=[accuracy_range]``.
+Source: DAPO, arXiv:2503.14476, section 3.2, eq. 11, with bounds to choose, as OpenRLHF's ``dynamic_filtering_reward_range``.
+Config: ``sampler_filter=[accuracy_range]``.
 """
 
 from __future__ import annotations
