@@ -91,6 +91,11 @@ def test_length_based_shapers_follow_the_runs_own_limit():
         (["trainer.micro_batch_tokens=50"], r"trainer\.micro_batch_tokens=50: must hold one whole row"),
         (["trainer.max_steps=0"], r"trainer\.max_steps=0: must be greater than 0"),
         (["optimizer.warmup_rollout_steps=3"], r"set one of them"),
+        (["kl_in_reward=true"], r"kl_in_reward=true needs a KL penalty: kl_penalty=none"),
+        (
+            ["kl_in_reward=true", "kl_penalty=k1", "advantage_estimator=max_rl"],
+            r"kl_in_reward=true: advantage_estimator=max_rl reads the verdicts",
+        ),
         (["trainer.compute_dtype=int8"], r"trainer\.compute_dtype=int8: must be one of bfloat16"),
     ],
 )

@@ -106,6 +106,7 @@ class TestAdvantageEstimator:
         reward = mixed_rollouts["reward"].clone()
         reward[1, 2] = 2.0
         reads_reward = not torch.equal(estimator(with_entries(mixed_rollouts, reward=reward)), estimator(mixed_rollouts))
+        assert reads_reward == estimator.reads_reward
         reward[1, 2] = bad
         rollouts = with_entries(mixed_rollouts, reward=reward)
         if reads_reward:
