@@ -27,7 +27,7 @@ class DPPOTV:
     """A trust region on the probability itself.
 
     Args:
-        delta: how far a token's probability may move; in [0, 1]. The default is that of the authors' script for verl; the paper
+        delta: how far a token's probability may move; in [0, 1]. The default is that of verl's example script; the paper
             has it with LoRA and 0.2 in its other large experiments.
     """
 
