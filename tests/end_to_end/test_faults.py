@@ -1,6 +1,5 @@
 """What a run survives: kills at any moment, signals, full disks, broken checkpoints, another number of processes."""
 
-import importlib.util
 import json
 import random
 import resource
@@ -11,9 +10,7 @@ from pathlib import Path
 
 import pytest
 
-_spec = importlib.util.spec_from_file_location("end_to_end_support", Path(__file__).with_name("conftest.py"))
-support = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(support)
+from .conftest import table
 
 # Hardly an answer is right after so short a warm start; punished from six tokens on, responses get rewards that differ.
 DAPO = ["+experiment=dapo", "rollout_engine=transformers", "evaluation.every=2", "cache_length=50"]
@@ -22,7 +19,7 @@ CLOCKS = ("seconds", "evaluation_seconds", "tokens_per_second", "peak_memory")
 
 def without_clocks(path: Path) -> list[dict[str, str]]:
     """The rows of a run's table, without columns that depend on the machine's speed."""
-    return [{name: value for name, value in row.items() if not name.startswith(CLOCKS)} for row in support.table(path)]
+    return [{name: value for name, value in row.items() if not name.startswith(CLOCKS)} for row in table(path)]
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +28,7 @@ def uninterrupted(command, tmp_path_factory) -> Path:
     run = tmp_path_factory.mktemp("runs") / "uninterrupted"
     done = command(*DAPO, "trainer.max_steps=16", f"hydra.run.dir={run}")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert all(float(row["gradient_norm"]) > 0 for row in support.table(run / "metrics.csv"))
+    assert all(float(row["gradient_norm"]) > 0 for row in table(run / "metrics.csv"))
     return run
 
 
@@ -64,7 +61,7 @@ def test_killed_ten_times_it_ends_as_the_uninterrupted_run_to_the_bit(command, t
 
 
 def test_the_best_checkpoint_is_kept_beside_the_newest(uninterrupted):
-    evaluations = support.table(uninterrupted / "evaluations.csv")
+    evaluations = table(uninterrupted / "evaluations.csv")
     accuracies = [float(row["avg_at_k"]) for row in evaluations]
     best = int(evaluations[accuracies.index(max(accuracies))]["optimizer_step"])
     if best == 0:  # the start is evaluated, too, but there is nothing to save yet
@@ -83,7 +80,7 @@ def test_another_number_of_processes_continues_and_says_so(command, tmp_path, un
     second = command(*DAPO, "trainer.max_steps=8", "trainer.devices=2", f"hydra.run.dir={run}")
     assert second.returncode == 0, second.stdout + second.stderr
     assert "continued on 2 processes, the checkpoint was written by 1" in " ".join((second.stdout + second.stderr).split())
-    expected, found = (support.table(folder / "metrics.csv")[:8] for folder in (uninterrupted, run))
+    expected, found = (table(folder / "metrics.csv")[:8] for folder in (uninterrupted, run))
     for name in ("kept_groups", "generated_tokens"):
         assert [row[name] for row in found] == [row[name] for row in expected]
     for name in ("loss", "gradient_norm", "entropy"):

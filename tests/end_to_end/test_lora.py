@@ -1,6 +1,5 @@
 """Adapters through the command line: real engines, one and two ranks, and what a run leaves behind."""
 
-import importlib.util
 import warnings
 from pathlib import Path
 
@@ -13,15 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from rltoolkit.model.lora import LoRA, add_adapters
 from rltoolkit.model.policy import PolicyModel
 
-
-def load(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name("conftest.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-table = load("end_to_end_support").table
+from .conftest import table
 
 # The punishment gives responses of different lengths different rewards although none is right yet.
 ADAPTERS = ["+experiment=grpo", "model.lora.rank=4", "model.lora.alpha=8", "optimizer.learning_rate=1e-2",

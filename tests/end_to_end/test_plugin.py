@@ -5,24 +5,15 @@ import os
 import shutil
 import subprocess
 import sys
-from importlib import util
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
+from .conftest import table
+
 CLIP, FILTER = "simple_policy_optimization", "truncation_limit"
 REPOSITORY = Path(__file__).parents[2]
-
-
-def load(name):
-    spec = util.spec_from_file_location(name, Path(__file__).with_name("conftest.py"))
-    module = util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-table = load("end_to_end_support").table
 
 
 @pytest.fixture(scope="module")

@@ -1,23 +1,13 @@
 """Real runs: real engines, FSDP2 through Lightning, every file that a run leaves behind."""
 
-import importlib.util
 import json
 import signal
 import time
-from pathlib import Path
 
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-
-def load(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name("conftest.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-table = load("end_to_end_support").table
+from .conftest import table
 
 
 def test_dapo_through_vllm(command, tmp_path):
