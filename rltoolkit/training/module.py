@@ -21,7 +21,6 @@ from torch.optim.lr_scheduler import LRScheduler
 from rltoolkit.clip_strategy import StepClipStrategy
 from rltoolkit.config import OptimizerConfig, TrainerConfig
 from rltoolkit.loss_aggregator import Totals
-from rltoolkit.model.layout import sequence_lengths
 from rltoolkit.model.lora import whole
 from rltoolkit.model.policy import PolicyModel, TokenStatistics
 from rltoolkit.objective import PolicyObjective
@@ -214,10 +213,10 @@ class PolicyModule(L.LightningModule):
         layout, mask = self.policy.layout, batch[mask_key][asked]
         sequences = layout.sequences(batch["input_ids"][asked], mask)
         plan = plan_micro_batches(
-            sequence_lengths(sequences, mask), self.settings.micro_batch_tokens, self.trainer.world_size, pads=layout.pads
+            [each.tokens for each in sequences], self.settings.micro_batch_tokens, self.trainer.world_size, pads=layout.pads
         )
         return [
-            asked[[row for index in micro_batch for row in sequences[index]]] for micro_batch in plan[self.trainer.global_rank]
+            asked[[row for index in micro_batch for row in sequences[index].rows]] for micro_batch in plan[self.trainer.global_rank]
         ]
 
     def _over_ranks(self, tensor: Tensor, operation: str) -> Tensor:

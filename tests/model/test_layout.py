@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from transformers import Qwen2Config, StableLmConfig, StableLmForCausalLM
 
 from rltoolkit.model import layout
-from rltoolkit.model.layout import LAYOUTS, default_layout, sequence_lengths
+from rltoolkit.model.layout import LAYOUTS, Joined, default_layout
 from rltoolkit.model.policy import PolicyModel
 
 VOCABULARY = 11
@@ -31,14 +31,13 @@ TWO_PROMPTS = rows(([5, 6, 7], [1, 2]), ([4, 4], [9]), ([5, 6, 7], [3]))
 """Rows 0 and 2 answer one prompt, row 1 another."""
 
 
-def test_shared_prompts_hold_a_prompt_once():
+def test_rows_with_one_prompt_need_it_once():
     input_ids, mask = TWO_PROMPTS
-    shared = LAYOUTS["shared_prompts"]
-    sequences = shared.sequences(input_ids, mask)
-    assert sequences == [[0, 2], [1]]
-    assert sequence_lengths(sequences, mask) == [3 + 2 + 1, 2 + 1]
+    joint = LAYOUTS["joint"]
+    # rows 0 and 2: 3 + 2 + 1 tokens, and row 1 does not fit in beside them
+    assert joint.sequences(input_ids, mask) == [Joined([0, 2], 6), Joined([1], 3)]
 
-    arranged = shared.arrange(input_ids, mask)
+    arranged = joint.arrange(input_ids, mask)
     assert arranged.input_ids.tolist() == [[5, 6, 7, 1, 2, 3], [4, 4, 9, 0, 0, 0]]
     # the second response goes on from the prompt, so its first token is again token 3 of its row
     assert arranged.position_ids[0].tolist() == [0, 1, 2, 3, 4, 3]
@@ -55,6 +54,24 @@ def test_shared_prompts_hold_a_prompt_once():
     assert arranged.place[1, :3].tolist() == [6, 7, 8]
 
 
+def test_short_rows_fill_the_sequence_that_the_longest_one_needs():
+    input_ids, mask = rows(([5, 6], [1]), ([4], [8, 9, 7, 6, 5]), ([2, 3], [1]))
+    joint = LAYOUTS["joint"]
+    assert joint.sequences(input_ids, mask) == [Joined([1], 6), Joined([0, 2], 6)]
+    arranged = joint.arrange(input_ids, mask)
+    assert arranged.input_ids.tolist() == [[4, 8, 9, 7, 6, 5], [5, 6, 1, 2, 3, 1]]
+    assert arranged.position_ids.tolist() == [[0, 1, 2, 3, 4, 5], [0, 1, 2, 0, 1, 2]]
+    assert arranged.attention_mask[0, 0].equal(torch.ones(6, 6).tril().bool())
+    assert arranged.attention_mask[1, 0].int().tolist() == [
+        [1, 0, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0, 0],
+        [1, 1, 1, 0, 0, 0],
+        [0, 0, 0, 1, 0, 0],
+        [0, 0, 0, 1, 1, 0],
+        [0, 0, 0, 1, 1, 1],
+    ]
+
+
 def test_packed_rows_lie_one_after_the_other():
     arranged = LAYOUTS["packed"].arrange(*TWO_PROMPTS)
     assert arranged.input_ids.tolist() == [[5, 6, 7, 1, 2, 4, 4, 9, 5, 6, 7, 3]]
@@ -62,21 +79,27 @@ def test_packed_rows_lie_one_after_the_other():
     assert arranged.place[1, :3].tolist() == [5, 6, 7]
 
 
-def test_long_responses_to_short_prompts_are_not_joined():
+def test_long_responses_to_a_short_prompt_stay_apart():
     input_ids, mask = rows(([5], [1, 2]), ([5], [3, 4]))
-    assert LAYOUTS["shared_prompts"].sequences(input_ids, mask) == [[0], [1]]
-    assert LAYOUTS["shared_prompts"].arrange(input_ids, mask).attention_mask is None
+    assert LAYOUTS["joint"].sequences(input_ids, mask) == [Joined([0], 3), Joined([1], 3)]
+    assert LAYOUTS["joint"].arrange(input_ids, mask).attention_mask is None
 
 
 def test_a_joint_sequence_ends_at_its_limit(monkeypatch):
     # 3 + 1 + 1 = 5 tokens; a third response would make 6
     monkeypatch.setattr(layout, "JOINT_TOKENS", 5)
     input_ids, mask = rows(*[([5, 6, 7], [token]) for token in range(1, 6)])
-    assert LAYOUTS["shared_prompts"].sequences(input_ids, mask) == [[0, 1], [2, 3], [4]]
+    assert LAYOUTS["joint"].sequences(input_ids, mask) == [Joined([0, 1], 5), Joined([2, 3], 5), Joined([4], 4)]
+
+
+def test_beside_a_row_beyond_the_limit_nothing_is_joined(monkeypatch):
+    monkeypatch.setattr(layout, "JOINT_TOKENS", 5)
+    input_ids, mask = rows(([5], [1, 2, 3, 4, 5]), ([6], [1, 2]), ([7], [1, 2]))
+    assert LAYOUTS["joint"].arrange(input_ids, mask).input_ids.shape == (3, 6)
 
 
 def test_the_layout_follows_the_model():
-    assert default_layout(Qwen2Config()) == "shared_prompts"
+    assert default_layout(Qwen2Config()) == "joint"
     assert default_layout(Qwen2Config(attn_implementation="flash_attention_2")) == "packed"
     windows = SimpleNamespace(layer_types=["full_attention", "sliding_attention"])
     assert default_layout(windows) == "padded"
