@@ -19,7 +19,7 @@ from pathlib import Path
 
 VOCABULARY, WIDTH, TOKENS = 151_936, 896, 4096
 REPETITIONS = 2
-PATHS = ("plain", "chunks of 256", "chunks of 512", "chunks of 1024", "chunks of 2048")
+PATHS = ("plain", "chunks of 2**25", "chunks of 2**26", "chunks of 2**27")
 
 
 def main() -> None:
@@ -48,14 +48,14 @@ def measure(path: str) -> dict[str, float]:
     import torch
     from torch import nn
 
-    from rltoolkit.model.policy import head_statistics
+    from rltoolkit.model.head import head_statistics
 
     torch.manual_seed(0)
     head = nn.Linear(WIDTH, VOCABULARY, bias=False)
     states = torch.randn(TOKENS, WIDTH, requires_grad=True)
     targets = torch.randint(VOCABULARY, (TOKENS,))
     advantages = torch.randn(TOKENS)
-    head_statistics(states[:8], targets[:8], head, 1.0, chunk_tokens=8)  # starts the thread pools
+    head_statistics(states[:8], targets[:8], head, 1.0, chunk_logits=2**26)  # starts the thread pools
     before, start = _peak_gib(), time.perf_counter()
     if path == "plain":
         log_softmax = head(states).log_softmax(-1)
@@ -63,7 +63,7 @@ def measure(path: str) -> dict[str, float]:
         with torch.no_grad():
             (-(log_softmax.exp() * log_softmax).sum(-1)).mean()
     else:
-        log_probs, _ = head_statistics(states, targets, head, 1.0, chunk_tokens=int(path.rsplit(" ", 1)[1]))
+        log_probs, _ = head_statistics(states, targets, head, 1.0, chunk_logits=2 ** int(path.rpartition("**")[2]))
     (log_probs * advantages).sum().backward()
     return {"seconds": time.perf_counter() - start, "gib": _peak_gib() - before}
 

@@ -101,9 +101,9 @@ class RolloutData(L.LightningDataModule):
 
     def _mini_batches(self, rollouts: TensorDict) -> list[TensorDict]:
         prompts, group_size = rollouts.batch_size
-        rollouts = rollouts.copy()
-        rollouts["group_index"] = torch.arange(prompts).unsqueeze(1).expand(prompts, group_size).contiguous()
-        rows = self.annotate(rollouts.select(*TRAINING_KEYS, strict=False).reshape(-1))
+        rows = rollouts.select(*TRAINING_KEYS, strict=False)
+        rows["group_index"] = torch.arange(prompts).unsqueeze(1).expand(prompts, group_size).contiguous()
+        rows = self.annotate(rows.reshape(-1))
         unit = group_size if self.mini_batch_size % group_size == 0 else 1
         units = rows.reshape(-1, unit)
         buffer = TensorDictReplayBuffer(

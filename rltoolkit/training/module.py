@@ -66,22 +66,18 @@ class PolicyModule(L.LightningModule):
         self._reference = [reference] if reference is not None else []
         self.step_metrics: dict[str, float] = {}
         self.not_finite_in_a_row = 0
-        self._sharded = False
+        self._configured = False
 
     # --- Lightning's hooks ---------------------------------------------------------------------------------------------
 
     def configure_model(self) -> None:
-        """Shard every decoder layer, then the rest, over the data-parallel ranks."""
-        if self._sharded:
+        """Shard every decoder layer, then the rest, over the data-parallel ranks; one rank in full precision needs no FSDP."""
+        if self._configured:
             return
-        self._sharded = True
-        assert self.device_mesh is not None
-        mesh = self.device_mesh["data_parallel"]
+        self._configured = True
         dtype = getattr(torch, self.settings.compute_dtype)
-        mixed = MixedPrecisionPolicy() if dtype == torch.float32 else MixedPrecisionPolicy(dtype, torch.float32)
-        for layer in self.policy.decoder_layers:
-            fully_shard(layer, mesh=mesh, mp_policy=mixed)
-        fully_shard(self.policy, mesh=mesh, mp_policy=mixed)
+        if self.trainer.world_size > 1 or dtype != torch.float32:
+            self._shard(MixedPrecisionPolicy() if dtype == torch.float32 else MixedPrecisionPolicy(dtype, torch.float32))
         for reference in self._reference:
             reference.to(self.device).requires_grad_(False).eval()
 
@@ -158,6 +154,13 @@ class PolicyModule(L.LightningModule):
 
     # --- inside ---------------------------------------------------------------------------------------------------------
 
+    def _shard(self, mixed: MixedPrecisionPolicy) -> None:
+        assert self.device_mesh is not None
+        mesh = self.device_mesh["data_parallel"]
+        for layer in self.policy.decoder_layers:
+            fully_shard(layer, mesh=mesh, mp_policy=mixed)
+        fully_shard(self.policy, mesh=mesh, mp_policy=mixed)
+
     def _accumulate_gradients(self, batch: TensorDict) -> tuple[float, dict[str, float]]:
         """Backward over this rank's micro-batches; the loss and the metrics of the whole step, the same on every rank."""
         mask = batch["loss_mask"]
@@ -204,8 +207,7 @@ class PolicyModule(L.LightningModule):
         return strategy.select(log_probs, old_log_probs, advantages, batch["loss_mask"])
 
     def _statistics(self, model: PolicyModel, micro: TensorDict, mask_key: str) -> TokenStatistics:
-        trains_entropy = self.objective.entropy_coefficient != 0
-        return model(micro["input_ids"], micro[mask_key], self.temperature, entropy_gradient=trains_entropy)
+        return model(micro["input_ids"], micro[mask_key], self.temperature)
 
     def _my_micro_batches(self, batch: TensorDict, mask_key: str) -> list[Tensor]:
         """This rank's micro-batches as row indices; rows that share a sequence of the layout stay together."""

@@ -17,8 +17,8 @@ from rltoolkit.rollout_engine.parity import require_parity
 from rltoolkit.training.data import rollout_data
 from rltoolkit.training.module import PolicyModule
 
-PROBE_SEQUENCES = 4
-PROBE_TOKENS = 128
+PROBE_SEQUENCES = 2
+PROBE_TOKENS = 48
 
 
 class WeightSync(L.Callback):

@@ -53,7 +53,7 @@ def test_values_and_gradients_equal_the_full_logits_path(chunk_tokens: int, tie:
     weights = torch.randn(mask.shape, generator=torch.Generator().manual_seed(2))
 
     gradients = []
-    statistics = PolicyModel(model, chunk_tokens=chunk_tokens)(input_ids, mask, 0.7)
+    statistics = PolicyModel(model, chunk_logits=chunk_tokens * VOCABULARY)(input_ids, mask, 0.7)
     for log_probs, entropy in (statistics, plain(model, input_ids, mask, 0.7)):
         model.zero_grad()
         (weights * (log_probs + 0.5 * entropy)).sum().backward()
@@ -130,7 +130,7 @@ def test_gradients_are_the_same_under_fsdp2(one_rank) -> None:
     from torch.distributed.fsdp import fully_shard
 
     input_ids, mask = ragged_rows()
-    sharded, whole = PolicyModel(causal_lm(), chunk_tokens=3), PolicyModel(causal_lm(), chunk_tokens=3)
+    sharded, whole = PolicyModel(causal_lm(), chunk_logits=3 * VOCABULARY), PolicyModel(causal_lm(), chunk_logits=3 * VOCABULARY)
     for layer in sharded.decoder_layers:
         fully_shard(layer, mesh=one_rank)
     fully_shard(sharded, mesh=one_rank)

@@ -21,6 +21,7 @@ from rltoolkit.importance_correction import TIS
 from rltoolkit.kl_penalty import NoPenalty
 from rltoolkit.loss_aggregator import LossAggregator
 from rltoolkit.model.layout import LAYOUTS
+from rltoolkit.model.lora import whole
 from rltoolkit.model.policy import PolicyModel
 from rltoolkit.objective import PolicyObjective
 from rltoolkit.training.module import PolicyModule
@@ -108,7 +109,7 @@ class EveryWay(L.Callback):
     def on_train_batch_end(self, trainer: L.Trainer, module: PolicyModule, outputs: Any, batch: Any, index: int) -> None:
         """Whole gradients, gathered from all ranks."""
         self.gradients[self.ways[index]] = {
-            name: parameter.grad.full_tensor().clone() for name, parameter in module.policy.causal_lm.named_parameters()
+            name: whole(parameter.grad).clone() for name, parameter in module.policy.causal_lm.named_parameters()
         }
 
 
@@ -133,7 +134,7 @@ def main() -> None:
     dtype = getattr(torch, asked.dtype)
     every_way = EveryWay()
     module = PolicyModule(
-        policy=PolicyModel(causal_lm(dtype), chunk_tokens=7),
+        policy=PolicyModel(causal_lm(dtype), chunk_logits=7 * VOCABULARY),
         objective=objective(aggregators()["token_mean"]),
         optimizer=OptimizerConfig(learning_rate=0.0, weight_decay=0.0, gradient_clip=1e9),
         settings=TrainerConfig(),

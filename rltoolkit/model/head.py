@@ -1,0 +1,98 @@
+"""The language-model head: log-probs and entropies of tokens, without ever holding the full logits.
+
+    z = (states W^T + b) / temperature,   p = softmax(z)
+    log_probs[t] = log p[t, target t]
+    entropy[t]   = -sum over v of p[t, v] log p[t, v]
+
+With 150,000 entries in the vocabulary the logits of one micro-batch would outweigh the model. So tokens go through the head a
+chunk at a time, and the backward pass computes each chunk again, all but the last one, which is still there when it begins:
+
+    d log_probs[t] / d z[t, v] = [v = target t] - p[t, v]
+    d entropy[t]   / d z[t, v] = -p[t, v] (log p[t, v] + entropy[t])
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+
+def head_statistics(
+    states: Tensor, targets: Tensor, head: nn.Linear, temperature: float, *, chunk_logits: int
+) -> tuple[Tensor, Tensor]:
+    """Log-probs [n] and entropies [n] of ``targets`` [n] after ``states`` [n, width]; differentiable, both of them.
+
+    In float32 even where the states are in bfloat16, in float64 where those are. About ``chunk_logits`` logits are held at a time.
+    """
+    chunk_tokens = max(1, chunk_logits // head.weight.shape[0])
+    return _HeadStatistics.apply(states, head.weight, head.bias, targets, temperature, chunk_tokens)
+
+
+class _HeadStatistics(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, states: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, temperature: float, chunk_tokens: int
+    ) -> tuple[Tensor, Tensor]:
+        log_probs, entropies = [], []
+        for chunk, target in zip(states.split(chunk_tokens), targets.split(chunk_tokens), strict=True):
+            log_softmax = _log_softmax(chunk, weight, bias, temperature)
+            log_probs.append(log_softmax.gather(-1, target.unsqueeze(-1)).squeeze(-1))
+            entropies.append(-torch.einsum("nv,nv->n", log_softmax.exp(), log_softmax))
+        statistics = torch.cat(log_probs), torch.cat(entropies)
+        ctx.save_for_backward(states, weight, bias, targets, statistics[1])
+        ctx.last = log_softmax
+        ctx.temperature, ctx.chunk_tokens = temperature, chunk_tokens
+        ctx.set_materialize_grads(False)
+        return statistics
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, log_probs_grad: Tensor | None, entropies_grad: Tensor | None) -> tuple[Tensor | None, ...]:
+        states, weight, bias, targets, entropies = ctx.saved_tensors
+        log_softmax, ctx.last = ctx.last, None  # overwritten below; a second backward pass computes it again
+        states_grad = torch.empty_like(states) if ctx.needs_input_grad[0] else None
+        weight_grad = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
+        bias_grad = torch.zeros_like(bias) if ctx.needs_input_grad[2] else None
+        for start in reversed(range(0, len(states), ctx.chunk_tokens)):
+            part = slice(start, start + ctx.chunk_tokens)
+            if log_softmax is None:
+                log_softmax = _log_softmax(states[part], weight, bias, ctx.temperature)
+            logits_grad = _logits_grad(
+                log_softmax,
+                targets[part],
+                entropies[part],
+                None if log_probs_grad is None else log_probs_grad[part],
+                None if entropies_grad is None else entropies_grad[part],
+            )
+            logits_grad = logits_grad.div_(ctx.temperature).to(weight.dtype)
+            log_softmax = None
+            if states_grad is not None:
+                torch.mm(logits_grad, weight, out=states_grad[part])
+            if weight_grad is not None:
+                weight_grad.addmm_(logits_grad.T, states[part])
+            if bias_grad is not None:
+                bias_grad += logits_grad.sum(0)
+        return states_grad, weight_grad, bias_grad, None, None, None
+
+
+def _log_softmax(states: Tensor, weight: Tensor, bias: Tensor | None, temperature: float) -> Tensor:
+    logits = F.linear(states, weight, bias)
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    return (logits.div_(temperature) if temperature != 1 else logits).log_softmax(-1)
+
+
+def _logits_grad(
+    log_softmax: Tensor, targets: Tensor, entropies: Tensor, log_probs_grad: Tensor | None, entropies_grad: Tensor | None
+) -> Tensor:
+    """Gradient [n, vocabulary] of the scaled logits, in the memory of ``log_softmax`` where the entropy has none."""
+    pull = 0.0 if log_probs_grad is None else log_probs_grad.unsqueeze(-1)
+    if entropies_grad is not None:
+        pull = pull + entropies_grad.unsqueeze(-1) * (log_softmax + entropies.unsqueeze(-1))
+    grad = log_softmax.exp_().mul_(pull).neg_()
+    if log_probs_grad is not None:
+        grad.scatter_add_(-1, targets.unsqueeze(-1), log_probs_grad.unsqueeze(-1))
+    return grad
