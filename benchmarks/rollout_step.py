@@ -1,95 +1,111 @@
-"""Orchestration: a whole rollout step of the laptop preset against its bare parts.
+"""Orchestration: a whole rollout step against its bare parts, on the same tokens.
 
-    python benchmarks/rollout_step.py [overrides]
+    python benchmarks/rollout_step.py [--cases laptop ...]
 
-The run's own step (refill, rewards, shaping, advantages, scoring, 16 optimizer steps under FSDP2, weight sync and its check, logs)
-is timed by the clock of metrics.csv. The bare parts are the same number of tokens sampled by the same engine, and forward and
-backward with AdamW on the same rows without Lightning, FSDP, scoring, rewards, filters or logs. Both in one session, interleaved.
+The step is the run's own: refill, rewards, advantages, scoring of old log-probs, optimizer steps under Lightning, weight sync and
+its check, logs. The bare parts are the same prompts sampled by the same engine with the same seeds, and forward, backward, gradient
+clipping and AdamW on the same mini-batches, in a loop of a few lines. The learning rate is 0, so that both sample the same
+responses in every step. Sides take turns; each measurement is a process of its own.
 """
 
 from __future__ import annotations
 
-import csv
+import argparse
+import json
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
-from pathlib import Path
+from types import SimpleNamespace
 
-from hydra import compose as hydra_compose
-from hydra import initialize_config_module
+from real_run import UNEVALUATED, composed, rollout_steps, write_csv
 
-import rltoolkit.__main__  # noqa: F401  (quiets the libraries)
-from rltoolkit import compose
-from rltoolkit.model.loading import encode, load_policy, load_tokenizer
-from rltoolkit.rollout_batch import row_lengths
-from rltoolkit.training.run import encode_problems, load_problems, start_engine, training_sampling
-
-STEPS = 4
-REPETITIONS = 2
-BASE = ["+experiment=grpo", f"trainer.max_steps={16 * STEPS}", "evaluation.every=0", "evaluation.problems=1", "evaluation.k=1"]
+STEPS = 5
+STILL = [*UNEVALUATED, "optimizer.learning_rate=0", "optimizer.weight_decay=0", "trainer.checkpoint_every=1000"]
+CASES = {
+    "laptop, 16 updates": ["+experiment=grpo", f"trainer.max_steps={16 * STEPS}"],
+    "laptop, 16 updates, old log-probs from the engine": [
+        "+experiment=grpo", f"trainer.max_steps={16 * STEPS}", "trainer.old_log_probs=engine"],
+    "laptop, 1 update": ["+experiment=grpo", "mini_batch_size=512", f"trainer.max_steps={STEPS}"],
+    "SmolLM2-135M, 1 update": ["+experiment=grpo", "preset=smollm2", f"trainer.max_steps={STEPS}"],
+}  # fmt: skip
 
 
 def main() -> None:
     """Print the table and write rollout_step.csv."""
-    overrides = [*BASE, *sys.argv[1:]]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--repetitions", type=int, default=2)
+    parser.add_argument("--bare", help=argparse.SUPPRESS)  # the bare parts of one case, in a process of their own
+    asked = parser.parse_args()
+    if asked.bare:
+        print(json.dumps(time_parts([*CASES[asked.bare], *STILL])))
+        return
     rows = []
-    for repetition in range(REPETITIONS):
-        ours = statistics.median(time_run(overrides))
-        generation, update = time_parts(overrides)
-        rows.append({"repetition": repetition, "rollout_step": ours, "generation": generation, "update": update,
-                     "ratio": ours / (generation + update)})  # fmt: skip
-        print("  ".join(f"{name} {value:.3f}" for name, value in rows[-1].items()), flush=True)
-    with Path(__file__).with_suffix(".csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
-    print(f"median ratio {statistics.median(row['ratio'] for row in rows):.2f}; goal at most 1.3")
+    for repetition in range(asked.repetitions):
+        for case in asked.cases:
+            ours = rollout_steps([*CASES[case], *STILL])
+            done = subprocess.run([sys.executable, __file__, "--bare", case], capture_output=True, text=True, check=True)
+            bare = json.loads(done.stdout.splitlines()[-1])
+            if bare["tokens"] != [step["generated_tokens"] for step in ours]:
+                sys.exit(f"{case}: the bare engine sampled {bare['tokens']} tokens, the run {ours}")
+            row = {"case": case, "repetition": repetition}
+            row |= {name: statistics.median(step[name] for step in ours) for name in ours[0]}
+            row |= {name: statistics.median(bare[name]) for name in ("bare_sampling", "bare_updates")}
+            row["ratio"] = row["seconds"] / (row["bare_sampling"] + row["bare_updates"])
+            rows.append(row)
+            print("  ".join(f"{name} {value:.3f}" if isinstance(value, float) else str(value) for name, value in row.items()))
+            write_csv(__file__, rows)
+    for case in asked.cases:
+        ratio = statistics.median(row["ratio"] for row in rows if row["case"] == case)
+        print(f"{case}: median ratio {ratio:.2f}; goal at most 1.10")
 
 
-def time_run(overrides: list[str]) -> list[float]:
-    """Seconds of each rollout step of a real run but the first, which warms caches up."""
-    with tempfile.TemporaryDirectory() as folder:
-        subprocess.run(
-            [sys.executable, "-m", "rltoolkit", *overrides, f"hydra.run.dir={folder}"], check=True, capture_output=True
-        )
-        with (Path(folder) / "metrics.csv").open(newline="") as file:
-            table = list(csv.DictReader(file))
-    ends = {int(row["rollout_step"]): float(row["seconds"]) for row in table}
-    return [ends[step] - ends[step - 1] for step in sorted(ends)[1:]]
-
-
-def time_parts(overrides: list[str]) -> tuple[float, float]:
-    """Median seconds of sampling one rollout step, and of forward, backward and AdamW on its mini-batches."""
+def time_parts(overrides: list[str]) -> dict[str, list[float]]:
+    """Seconds of sampling each rollout step but the first, and of forward, backward and AdamW on its mini-batches."""
     import torch
+    from lightning.fabric.utilities.seed import seed_everything
 
-    compose.publish()
-    with initialize_config_module("rltoolkit.conf", version_base=None):
-        cfg = hydra_compose("config", overrides=overrides)
+    from rltoolkit import compose
+    from rltoolkit.model.loading import encode, load_policy, load_tokenizer
+    from rltoolkit.training.run import collector_factory, encode_problems, load_problems
+
+    cfg = composed(overrides)
+    seed_everything(cfg.seed, verbose=False)
     components, _ = compose.validate(cfg)
     model_path = components.model(cfg.seed)
     tokenizer, policy = load_tokenizer(model_path), load_policy(model_path)
+    if cfg.trainer.compute_dtype == "bfloat16":
+        policy = policy.bfloat16()
     train_problems, _ = load_problems(cfg, components)
-    problems = encode_problems(train_problems, lambda each: encode(tokenizer, each.messages, components.model.chat), 24)
-    optimizer = torch.optim.AdamW(policy.parameters(), lr=1e-6, fused=True)
-    engine = start_engine(cfg, components, model_path)
-    generation, update = [], []
+
+    def encode_problem(problem):
+        return encode(tokenizer, problem.messages, components.model.chat)
+
+    problems = encode_problems(train_problems, encode_problem, cfg.sampling.max_prompt_tokens)
+    optimizer = torch.optim.AdamW(policy.parameters(), lr=0.0, weight_decay=0.0, fused=True)
+    stream = collector_factory(cfg, components, problems, model_path, lambda rollouts: rollouts, None)(
+        SimpleNamespace(global_rank=0, world_size=1)
+    )
+    budget = max(cfg.trainer.micro_batch_tokens // (cfg.sampling.max_prompt_tokens + cfg.sampling.max_new_tokens), 1)
+    times: dict[str, list[float]] = {"bare_sampling": [], "bare_updates": [], "tokens": []}
     for step in range(STEPS):
-        first = step * cfg.prompts_per_step
-        chunk = [problem.tokens for problem in problems[first : first + cfg.prompts_per_step]]
+        positions = range(step * cfg.prompts_per_step, (step + 1) * cfg.prompts_per_step)
+        prompts = [stream.problem_at(position).tokens for position in positions]
         start = time.perf_counter()
-        rollouts = engine.generate(chunk, cfg.group_size, training_sampling(cfg), list(range(first, first + len(chunk))))
-        generation.append(time.perf_counter() - start)
-        start = time.perf_counter()
+        rollouts = stream.engine.generate(prompts, cfg.group_size, stream.sampling, [stream.seed_at(each) for each in positions])
+        sampled = time.perf_counter()
         for rows in rollouts.select("input_ids", "response_mask").reshape(-1).split(cfg.mini_batch_size):
-            longest = int(row_lengths(rows).max())
-            policy(rows["input_ids"][:, :longest], rows["response_mask"][:, :longest]).log_probs.sum().backward()
+            for part in rows.split(max(budget, cfg.group_size)):
+                policy(part["input_ids"], part["response_mask"], cfg.sampling.temperature).log_probs.sum().backward()
+            torch.nn.utils.clip_grad_norm_(policy.parameters(), 1.0)
             optimizer.step()
             optimizer.zero_grad()
-        update.append(time.perf_counter() - start)
-    engine.close()
-    return statistics.median(generation[1:]), statistics.median(update[1:])
+        times["bare_sampling"].append(sampled - start)
+        times["bare_updates"].append(time.perf_counter() - sampled)
+        times["tokens"].append(int(rollouts["response_mask"].sum()))
+    stream.engine.close()
+    return {name: values[1:] for name, values in times.items()}
 
 
 if __name__ == "__main__":

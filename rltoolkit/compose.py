@@ -18,6 +18,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 
 from rltoolkit import registry
 from rltoolkit.config import ConfigError, RunConfig
+from rltoolkit.importance_correction import NoCorrection
 from rltoolkit.kl_penalty import KLPenalty, NoPenalty
 from rltoolkit.model.lora import LoRA
 from rltoolkit.objective import PolicyObjective
@@ -163,6 +164,7 @@ def validate(cfg: DictConfig) -> tuple[Components, StepPlan]:
     _validate_numbers(cfg)
     _validate_group_size(cfg, components)
     _validate_kl_in_reward(components)
+    _validate_old_log_probs(cfg, components)
     _validate_lengths(cfg, components)
     return components, step_plan(cfg)
 
@@ -222,6 +224,7 @@ def _validate_numbers(cfg: DictConfig) -> None:
     for key, allowed in (
         ("trainer.compute_dtype", sorted(COMPUTE_DTYPES)),
         ("trainer.accelerator", ["auto", "cpu", "gpu"]),
+        ("trainer.old_log_probs", ["auto", "trainer", "engine"]),
     ):
         value = OmegaConf.select(cfg, key)
         if value not in allowed:
@@ -245,6 +248,15 @@ def _validate_kl_in_reward(components: Components) -> None:
         raise ConfigError(
             f"kl_in_reward=true: {estimator.kind}={estimator.name} reads the verdicts, not the reward, so the KL would not act; "
             "set kl_in_reward=false, and the penalty joins the loss"
+        )
+
+
+def _validate_old_log_probs(cfg: DictConfig, components: Components) -> None:
+    correction = components.objective.importance_correction
+    if cfg.trainer.old_log_probs == "engine" and not isinstance(correction, NoCorrection):
+        raise ConfigError(
+            f"trainer.old_log_probs=engine: importance_correction={getattr(correction, "name", "")} weighs the trainer's old log-probs against the "
+            "engine's, and would find no difference; set importance_correction=none, or trainer.old_log_probs=trainer"
         )
 
 

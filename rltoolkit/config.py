@@ -49,7 +49,9 @@ class TrainerConfig:
     num_nodes: int = 1
     micro_batch_tokens: int = MISSING  # rows x longest row of one forward and backward
     compute_dtype: str = "float32"  # of forward and backward; master weights and optimizer stay in float32
-    always_score: bool = False  # recompute old_log_probs even when a rollout step makes one optimizer step
+    # trainer: scored before the updates of a rollout step; engine: those of the rollouts; auto: the trainer's, but where a rollout
+    # step makes a single optimizer step they are the ones of the update itself, which needs no scoring
+    old_log_probs: str = "auto"
     max_skipped_steps: int = 3  # non-finite steps in a row before the run stops
     checkpoint_every: int = 1  # rollout steps
     keep_checkpoints: int = 2

@@ -218,7 +218,8 @@ class PolicyModule(L.LightningModule):
             [each.tokens for each in sequences], self.settings.micro_batch_tokens, self.trainer.world_size, pads=layout.pads
         )
         return [
-            asked[[row for index in micro_batch for row in sequences[index].rows]] for micro_batch in plan[self.trainer.global_rank]
+            asked[[row for index in micro_batch for row in sequences[index].rows]]
+            for micro_batch in plan[self.trainer.global_rank]
         ]
 
     def _over_ranks(self, tensor: Tensor, operation: str) -> Tensor:

@@ -76,7 +76,7 @@ def train(cfg: DictConfig, components: Components, plan: StepPlan, folder: Path,
     console.print(plan_table(cfg, components, plan, module.policy, folder, resumed_from))
 
     interrupts, sync = Interrupts(), WeightSync(cfg.trainer.sync_tolerance)
-    run_log = RunLog(folder, rollouts_every=cfg.trainer.log_rollouts_every, others=[lambda: sync.metrics])
+    run_log = RunLog(folder, rollouts_every=cfg.trainer.log_rollouts_every, sync_metrics=lambda: sync.metrics)
     bar = ProgressBar(run_log) if console.is_terminal else None
 
     def on_collected(step: CollectedStep) -> None:
@@ -84,8 +84,11 @@ def train(cfg: DictConfig, components: Components, plan: StepPlan, folder: Path,
         sync.remember_probe(step.rollouts)
 
     def annotate(rows: TensorDict) -> TensorDict:
-        if plan.optimizer_steps_per_rollout > 1 or cfg.trainer.always_score:
-            rows["old_log_probs"] = module.score(rows)
+        with run_log.scoring():
+            if cfg.trainer.old_log_probs == "engine":
+                rows["old_log_probs"] = rows["rollout_log_probs"]
+            elif cfg.trainer.old_log_probs == "trainer" or plan.optimizer_steps_per_rollout > 1:
+                rows["old_log_probs"] = module.score(rows)
         return rows
 
     def pay_kl(rollouts: TensorDict) -> TensorDict:

@@ -8,7 +8,8 @@ import json
 import re
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -72,13 +73,16 @@ class RunLog(L.Callback):
     Args:
         folder: the run's folder.
         rollouts_every: rollout steps between two files of sampled responses.
-        others: callables whose metrics go into the same row (weight sync, timers).
+        sync_metrics: what the weight sync measured, if there was one at the end of this mini-batch.
+
+    ``seconds`` is the time of training so far, without start, evaluations and checkpoints. It is the sum of ``seconds_generation``
+    and ``seconds_score``, once for each rollout step, and of ``seconds_update``, ``seconds_sync`` and ``seconds_parity`` of every row.
     """
 
-    def __init__(self, folder: Path, *, rollouts_every: int, others: list[Callable[[], dict[str, float]]]) -> None:
+    def __init__(self, folder: Path, *, rollouts_every: int, sync_metrics: Callable[[], dict[str, float]]) -> None:
         self.folder = folder
         self.rollouts_every = rollouts_every
-        self.others = others
+        self.sync_metrics = sync_metrics
         self.seconds = 0.0
         self.generated_tokens = 0
         self.latest: dict[str, float] = {}
@@ -94,11 +98,20 @@ class RunLog(L.Callback):
         metrics["generated_tokens_total"] = self.generated_tokens
         metrics["seconds_generation"] = step.seconds
         metrics["tokens_per_second_generation"] = step.counters.generated_tokens / max(step.seconds, 1e-9)
+        metrics["seconds_score"] = 0.0
         self._rollout_metrics = metrics
         if self._table is not None and (rollout_step - 1) % self.rollouts_every == 0:
             write_rollouts(self.folder / "rollouts" / f"step_{rollout_step:05d}.jsonl", step.rollouts)
         self.seconds += step.seconds
-        self._update_started = time.perf_counter()  # scoring of old log-probs counts as part of the first update
+
+    @contextmanager
+    def scoring(self) -> Iterator[None]:
+        """Times what happens inside as the scoring of the rollout step that was collected last."""
+        start = time.perf_counter()
+        yield
+        self._update_started = time.perf_counter()  # cutting mini-batches counts as part of the first update
+        self._rollout_metrics["seconds_score"] = self._update_started - start
+        self.seconds += self._rollout_metrics["seconds_score"]
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         """Start the clock of an update; evaluations and checkpoints are on nobody's."""
@@ -113,15 +126,13 @@ class RunLog(L.Callback):
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, *_: Any) -> None:
         """One row for each optimizer step."""
         assert self._update_started is not None
-        training = {"seconds_update": time.perf_counter() - self._update_started}
-        self.seconds += training["seconds_update"]
-        self._update_started = None
-        training["tokens_per_second_update"] = int(batch["loss_mask"].sum()) / max(training["seconds_update"], 1e-9)
+        elapsed, self._update_started = time.perf_counter() - self._update_started, None
+        self.seconds += elapsed
+        sync = self.sync_metrics()
+        update = elapsed - sync.get("seconds_sync", 0.0) - sync.get("seconds_parity", 0.0)
         row: dict[str, float] = {"optimizer_step": trainer.global_step, **self._rollout_metrics, "seconds": self.seconds}
-        row |= training | dict(pl_module.step_metrics)  # type: ignore[arg-type]
-        row["peak_memory_gib"] = peak_memory_gib()
-        for other in self.others:
-            row |= other()
+        row |= {"seconds_update": update, "tokens_per_second_update": int(batch["loss_mask"].sum()) / max(update, 1e-9)}
+        row |= {**pl_module.step_metrics, "peak_memory_gib": peak_memory_gib(), **sync}  # type: ignore[dict-item]
         self.latest = row
         if self._table is not None:
             self._table.append({name: _short(value) for name, value in row.items()})

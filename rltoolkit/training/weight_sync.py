@@ -40,6 +40,10 @@ class WeightSync(L.Callback):
         if trainer.global_step:
             self.sync(data.collector.engine, pl_module, data.collector.rollout_step)
 
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+        """What was measured belongs to the mini-batch before."""
+        self.metrics = {}
+
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         """Sync once the rollout step's mini-batches are used up."""
         data = rollout_data(trainer)
