@@ -252,10 +252,10 @@ def _validate_kl_in_reward(components: Components) -> None:
 
 
 def _validate_old_log_probs(cfg: DictConfig, components: Components) -> None:
-    correction = components.objective.importance_correction
+    correction: Any = components.objective.importance_correction
     if cfg.trainer.old_log_probs == "engine" and not isinstance(correction, NoCorrection):
         raise ConfigError(
-            f"trainer.old_log_probs=engine: importance_correction={getattr(correction, "name", "")} weighs the trainer's old log-probs against the "
+            f"trainer.old_log_probs=engine: importance_correction={correction.name} weighs the trainer's old log-probs against the "
             "engine's, and would find no difference; set importance_correction=none, or trainer.old_log_probs=trainer"
         )
 

@@ -110,6 +110,8 @@ class VLLMEngine:
         from transformers import AutoTokenizer
 
         self._in_process, self.max_length, self.version = not spec.subprocess, max_length, 0
+        # Even an eager vLLM compiles a function that ranks sampled tokens: three seconds, for no gain on a CPU.
+        self._compiles = torch.cuda.is_available()
         self.tokenizer = AutoTokenizer.from_pretrained(model_path)
         self.stops = stop_token_ids(model_path, self.tokenizer)
         self._brought_process_group = self._in_process and not torch.distributed.is_initialized()
@@ -207,7 +209,8 @@ class VLLMEngine:
     @contextlib.contextmanager
     def _guarded(self) -> Iterator[Callable[[], None]]:
         """Around sampling in vLLM; yields the function that lets a held Ctrl-C through, between two steps."""
-        with held_interrupts() as deliver_interrupt, torch.random.fork_rng(), self._alive("generate"):
+        compilation = contextlib.nullcontext() if self._compiles else torch.compiler.set_stance("force_eager")
+        with held_interrupts() as deliver_interrupt, torch.random.fork_rng(), compilation, self._alive("generate"):
             yield deliver_interrupt
 
     @contextlib.contextmanager
@@ -291,6 +294,8 @@ def _prepare_environment(spec: VLLM, log_level: str) -> None:
     """What vLLM reads from the environment when it is imported and started."""
     forget_launcher()
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = str(int(spec.subprocess))
+    if not torch.cuda.is_available():
+        os.environ.setdefault("TORCH_COMPILE_DISABLE", "1")  # read by a process of its own; see VLLMEngine for this one
     # Trainer and engine take turns on the same cores; binding would leave the engine one thread per physical core.
     os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
     os.environ.setdefault("VLLM_LOGGING_LEVEL", log_level)

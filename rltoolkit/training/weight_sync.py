@@ -17,7 +17,7 @@ from rltoolkit.rollout_engine.parity import require_parity
 from rltoolkit.training.data import rollout_data
 from rltoolkit.training.module import PolicyModule
 
-PROBE_SEQUENCES = 2
+PROBE_SEQUENCES = 1
 PROBE_TOKENS = 48
 
 
