@@ -42,7 +42,8 @@ def rollout_steps(overrides: Sequence[str]) -> list[dict[str, float]]:
             "seconds_generation": rows[0]["seconds_generation"],
             "seconds_score": rows[0]["seconds_score"],
             "seconds_updates": sum(row["seconds_update"] for row in rows),
-            "seconds_sync": rows[-1]["seconds_sync"] + rows[-1]["seconds_parity"],
+            "seconds_sync": rows[-1]["seconds_sync"],
+            "seconds_parity": rows[-1]["seconds_parity"],
             "generated_tokens": rows[0]["generated_tokens"],
             "response_length": rows[0]["response_length"],
         }

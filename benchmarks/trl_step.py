@@ -8,7 +8,7 @@ rate: GRPO's advantages, the token-mean loss, epsilon 0.2, no KL, one AdamW step
 responses. A step is all of it: generation, rewards, scoring, forward and backward, AdamW, and for rltoolkit the weights' way to the
 engine and the check that they arrived. Tokens are sampled on both sides, so lengths differ by chance; the table shows them.
 
-- rltoolkit is the real command line; its clock is the column ``seconds`` of metrics.csv (generation, update and weight sync).
+- rltoolkit is the real command line; its clock is the column ``seconds`` of metrics.csv (generation, update, sync and its check).
 - TRL samples with transformers' ``generate``, its default: its vLLM server takes its weights over NCCL, which a CPU has not. Its
   clock runs from the end of one optimizer step to the end of the next. It has what was fastest for it here: no gradient
   checkpointing (on by default; costs a second forward), micro-batches as in CASES (SmolLM2: 1 to 8 rows took the same time, 16
@@ -25,7 +25,6 @@ machine: threads that wait for a busy core made TRL's steps up to ten times slow
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 import statistics
@@ -33,14 +32,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable
-from itertools import groupby, pairwise, product
+from itertools import groupby, product
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hydra import compose as hydra_compose
-from hydra import initialize_config_module
+from real_run import UNEVALUATED, composed, rollout_steps, write_csv
 
-import rltoolkit.__main__  # noqa: F401  (quiets the libraries)
 from rltoolkit import compose
 from rltoolkit.model.loading import encode, load_tokenizer
 from rltoolkit.model.smollm2_135m import SmolLM2
@@ -51,10 +48,10 @@ Row = dict[str, Any]
 
 COMMON = [
     "loss_aggregator=token_mean", "optimizer.learning_rate=1e-6", "optimizer.weight_decay=0", "optimizer.warmup_optimizer_steps=0",
-    "optimizer.warmup_rollout_steps=0", "evaluation.every=0", "evaluation.problems=1", "evaluation.k=1",
-    "trainer.checkpoint_every=1000",
+    "optimizer.warmup_rollout_steps=0", "trainer.checkpoint_every=1000", *UNEVALUATED,
 ]  # fmt: skip
 SMOLLM2 = ["preset=smollm2", "group_size=8"]
+MEASURED = ("seconds", "response_length", "generated_tokens")
 FLOAT32 = ["rollout_engine.dtype=float32", "trainer.compute_dtype=float32"]
 
 
@@ -113,30 +110,14 @@ def main() -> None:
             systems = list(case.systems.items())
             for system, own in systems if repetition % 2 == 0 else reversed(systems):
                 if isinstance(own, list):
-                    measured = time_ours([*overrides, *own])
+                    measured = [{name: step[name] for name in MEASURED} for step in rollout_steps([*overrides, *own])]
                 else:
                     measured = time_trl(arguments.trl_python, trl_settings(overrides) | own)
                 key = {"case": name, "system": system, "repetition": repetition}
                 rows += [{**key, "step": step, **row} for step, row in enumerate(measured, start=1)]
-                write_csv(rows)
+                write_csv(__file__, rows)
                 print(f"{repetition}  {name:18}  {system:30}  {median(measured, 'seconds'):7.2f} s a step", flush=True)
     print_table(rows)
-
-
-def time_ours(overrides: list[str]) -> list[Row]:
-    """The steps of a real run but the first, which warms caches up."""
-    with tempfile.TemporaryDirectory() as folder:
-        run([sys.executable, "-m", "rltoolkit", *overrides, f"hydra.run.dir={folder}"])
-        with (Path(folder) / "metrics.csv").open(newline="") as file:
-            table = list(csv.DictReader(file))
-    return [
-        {
-            "seconds": float(row["seconds"]) - float(before["seconds"]),
-            "response_length": float(row["response_length"]),
-            "generated_tokens": int(row["generated_tokens"]),
-        }
-        for before, row in pairwise(table)
-    ]
 
 
 def time_trl(python: Path, settings: Row) -> list[Row]:
@@ -147,9 +128,7 @@ def time_trl(python: Path, settings: Row) -> list[Row]:
 
 def trl_settings(overrides: list[str]) -> Row:
     """What a run of rltoolkit with these overrides trains on, for TRL: numbers, model, and its prompts in their order."""
-    compose.publish()
-    with initialize_config_module("rltoolkit.conf", version_base=None):
-        cfg = hydra_compose("config", overrides=overrides)
+    cfg = composed(overrides)
     components, plan = compose.validate(cfg)
     model_path = components.model(cfg.seed)
     tokenizer, chat = load_tokenizer(model_path), components.model.chat
@@ -195,14 +174,6 @@ def run(command: list[str], stdin: str = "", environment: dict[str, str] | None 
     if done.returncode:
         sys.exit(f"{' '.join(command)}\nfailed:\n{(done.stdout + done.stderr)[-3000:]}")
     return done.stdout
-
-
-def write_csv(rows: list[Row]) -> None:
-    """Every measured step."""
-    with Path(__file__).with_suffix(".csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def median(rows: Iterable[Row], column: str) -> float:

@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from tensordict import TensorDict
 
+from rltoolkit.counters import Counters
 from rltoolkit.refill import AtLimit, Refill, Schedule
 from rltoolkit.rollout_batch import stack_groups, text_entry, text_list
 from rltoolkit.rollout_engine.base import RolloutEngine, RolloutStream, Sampling
@@ -42,29 +43,6 @@ class EncodedProblem:
     tokens: list[int]
     answer: str
     index: int
-
-
-@dataclass
-class Counters:
-    """What one rollout step cost and what became of its groups."""
-
-    generated_groups: int = 0
-    kept_groups: int = 0
-    rejected_all_correct: int = 0
-    rejected_all_wrong: int = 0
-    rejected_other: int = 0
-    carried_in: int = 0
-    carried_out: int = 0
-    dropped_groups: int = 0
-    filled_groups: int = 0
-    generated_tokens: int = 0
-    trained_tokens: int = 0
-
-    @property
-    def acceptance_rate(self) -> float:
-        """Share of the generated groups that passed the filters."""
-        rejected = self.rejected_all_correct + self.rejected_all_wrong + self.rejected_other
-        return 1 - rejected / self.generated_groups if self.generated_groups else 1.0
 
 
 @dataclass
@@ -167,10 +145,12 @@ class Collector:
             GenerationLimit: under ``at_limit=raise``, or when not a single group was kept.
         """
         start, state, counters = time.perf_counter(), self._state, Counters()
+        failures_before = self._verifier_failures
         kept = [group for group in state.carried if self._age(group) <= self.refill.max_carried_age]
         counters.carried_in, counters.dropped_groups = len(kept), len(state.carried) - len(kept)
         generated, abandoned = self._sample(self.prompts_per_step - len(kept))
         counters.dropped_groups += abandoned
+        counters.verifier_failures = sum(self.all_gather(self._verifier_failures - failures_before))
         kept += [group for group in generated if group.keep]
         self._count(counters, generated)
         chosen, surplus = kept[: self.prompts_per_step], kept[self.prompts_per_step :]
@@ -278,6 +258,10 @@ class Collector:
             mixed = ((mixed ^ (mixed >> shift)) * multiplier) & (2**64 - 1)
         return (mixed ^ (mixed >> 31)) >> 2
 
+    @property
+    def _verifier_failures(self) -> int:
+        return getattr(self.reward_function, "failures", 0)
+
     def _age(self, group: _Group) -> int:
         """Rollout steps since the group was sampled: its version is the rollout step that sampled it."""
         return self._state.rollout_step - int(group.rollouts["policy_version"].min())
@@ -312,13 +296,3 @@ class Collector:
                 counters.rejected_all_wrong += 1
             else:
                 counters.rejected_other += 1
-
-
-def counter_metrics(counters: Counters) -> dict[str, float]:
-    """Counters and the ratios that follow from them, for the log."""
-    trained = max(counters.trained_tokens, 1)
-    return {
-        **asdict(counters),
-        "acceptance_rate": counters.acceptance_rate,
-        "generated_per_trained_token": counters.generated_tokens / trained,
-    }

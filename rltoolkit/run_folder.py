@@ -10,13 +10,14 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from rltoolkit.config import ConfigError
+from rltoolkit.registry import ENTRY_POINT_GROUP
 
 PACKAGES = (
     "rltoolkit",
@@ -132,8 +133,10 @@ def _flatten(config: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def _versions() -> dict[str, str]:
+    """Of the packages that numbers depend on, and of the plug-ins."""
     found = {}
-    for package in PACKAGES:
+    plugins = [entry_point.dist.name for entry_point in entry_points(group=ENTRY_POINT_GROUP) if entry_point.dist]
+    for package in [*PACKAGES, *sorted(set(plugins))]:
         try:
             found[package] = version(package)
         except PackageNotFoundError:

@@ -24,10 +24,19 @@ def quiet_transformers() -> ModuleType:
     return transformers
 
 
-def load_policy(path: Path, dtype: torch.dtype = torch.float32) -> PolicyModel:
-    """The model of a directory, on the CPU, with weights of ``dtype``."""
+def load_policy(path: Path, attention: str = "sdpa") -> PolicyModel:
+    """The model of a directory, on the CPU, with float32 weights and transformers' ``attention`` implementation."""
     transformers = quiet_transformers()
-    return PolicyModel(transformers.AutoModelForCausalLM.from_pretrained(path, dtype=dtype, local_files_only=True))
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        path, dtype=torch.float32, attn_implementation=attention, local_files_only=True
+    )
+    return PolicyModel(model)
+
+
+def best_attention(device_type: str, compute_dtype: str) -> str:
+    """The attention to train with: flash attention, whose rows need no padding, on GPUs that have it; it knows no float32."""
+    available = quiet_transformers().utils.is_flash_attn_2_available()
+    return "flash_attention_2" if device_type == "cuda" and compute_dtype != "float32" and available else "sdpa"
 
 
 def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:

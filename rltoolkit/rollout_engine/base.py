@@ -84,6 +84,10 @@ class RolloutEngine(Protocol):
         """Replace the weights in memory; names are those of the Hugging Face checkpoint. Later rollouts carry ``version``."""
         ...
 
+    def sleep(self) -> None:
+        """Lend GPU memory to the trainer until the next call of any other method; nothing where there is none to lend."""
+        ...
+
     def close(self) -> None:
         """Free the engine and end its processes; harmless when called twice."""
         ...

@@ -65,6 +65,11 @@ class RestartingEngine:
         except EngineDied as death:
             self.restart(death)
 
+    def sleep(self) -> None:
+        """See ``RolloutEngine.sleep``."""
+        with contextlib.suppress(EngineDied):  # the next call will notice
+            self.engine.sleep()
+
     def close(self) -> None:
         """See ``RolloutEngine.close``."""
         self._closed = True

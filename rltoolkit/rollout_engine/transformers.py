@@ -92,6 +92,9 @@ class TransformersEngine:
             own[name].copy_(tensor)
         self.version = version
 
+    def sleep(self) -> None:
+        """See ``RolloutEngine.sleep``: between two calls this engine holds its weights and nothing else."""
+
     def close(self) -> None:
         """See ``RolloutEngine.close``."""
         self._model = None

@@ -9,10 +9,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import math
-import multiprocessing.connection
 import os
-import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -34,6 +31,7 @@ from rltoolkit.rollout_engine.process_state import (
 )
 from rltoolkit.rollout_engine.restarting import RestartingEngine
 from rltoolkit.rollout_engine.rollouts import Response, check_request, response_seed, sample_all, stop_token_ids, to_rollouts
+from rltoolkit.rollout_engine.vllm_worker import WeightReload, shared_file, watched_processes
 
 GIB = 2**30
 
@@ -50,6 +48,8 @@ class VLLM:
         gpu_memory_utilization: share of the GPU's memory that the engine may take, in (0, 1].
         tensor_parallel_size: GPUs that one engine is spread over.
         enforce_eager: run without compiling or capturing the model; None is yes on the CPU, no on a GPU.
+        sleep: on a GPU, move weights to main memory and drop the cache while the trainer updates; for an engine that has a GPU
+            to itself, switch it off.
         subprocess: put the engine in processes of its own. Its start takes longer and weights travel through shared
             memory; an engine that crashes is then started again, once in a rollout step.
     """
@@ -60,6 +60,7 @@ class VLLM:
     gpu_memory_utilization: float = 0.9
     tensor_parallel_size: int = 1
     enforce_eager: bool | None = None
+    sleep: bool = True
     subprocess: bool = False
 
     def __post_init__(self) -> None:
@@ -77,7 +78,7 @@ class VLLM:
     def engine_arguments(self, model_path: Path, max_length: int, seed: int) -> dict[str, Any]:
         """The settings in vLLM's own vocabulary, for the device of this machine."""
         on_gpu = torch.cuda.is_available()
-        device: dict[str, Any] = {"gpu_memory_utilization": self.gpu_memory_utilization}
+        device: dict[str, Any] = {"gpu_memory_utilization": self.gpu_memory_utilization, "enable_sleep_mode": self.sleep}
         if not on_gpu:
             # vLLM's rewind of a request's seed after a partial prefill fails on CPU generators: prefill in one piece.
             prefill = {"enable_chunked_prefill": False, "max_num_batched_tokens": max(8192, max_length + 1)}
@@ -91,7 +92,7 @@ class VLLM:
             "enforce_eager": not on_gpu if self.enforce_eager is None else self.enforce_eager,
             "logprobs_mode": "processed_logprobs",  # after temperature and top-p: what was sampled from
             "skip_tokenizer_init": True,
-            "worker_extension_cls": f"{__name__}.WeightReload",
+            "worker_extension_cls": f"{WeightReload.__module__}.{WeightReload.__name__}",
             "disable_log_stats": True,
             "use_tqdm_on_load": False,
             "seed": seed,
@@ -112,6 +113,8 @@ class VLLMEngine:
         self._in_process, self.max_length, self.version = not spec.subprocess, max_length, 0
         # Even an eager vLLM compiles a function that ranks sampled tokens: three seconds, for no gain on a CPU.
         self._compiles = torch.cuda.is_available()
+        self._can_sleep = spec.sleep and torch.cuda.is_available()
+        self._asleep: set[str] = set()  # parts of the engine's memory, by vLLM's names
         self.tokenizer = AutoTokenizer.from_pretrained(model_path)
         self.stops = stop_token_ids(model_path, self.tokenizer)
         self._brought_process_group = self._in_process and not torch.distributed.is_initialized()
@@ -128,7 +131,7 @@ class VLLMEngine:
             vllm.envs.disable_envs_cache()  # an engine started earlier froze the environment as it was then
             self._llm: Any = vllm.LLM(**spec.engine_arguments(model_path, max_length, seed))
         self._running: dict[str, int] = {}  # vLLM's request id -> our key
-        self._processes = [] if self._in_process else _watched_processes(self._llm.llm_engine.engine_core)
+        self._processes = [] if self._in_process else watched_processes(self._llm.llm_engine.engine_core)
 
     def generate(self, prompts: Sequence[Sequence[int]], group_size: int, sampling: Sampling, seeds: Sequence[int]) -> TensorDict:
         """See ``RolloutEngine.generate``. Ctrl-C drops what was running; the engine can be used again."""
@@ -156,13 +159,27 @@ class VLLMEngine:
     def update_weights(self, weights: Iterable[tuple[str, Tensor]], version: int) -> None:
         """See ``RolloutEngine.update_weights``."""
         with self._alive("update_weights"):
+            self._wake("weights")
             if self._in_process:
                 self._llm.collective_rpc("replace_weights", args=(list(weights),))
             else:
-                with _shared_file(weights) as path:
+                with shared_file(weights) as path:
                     self._llm.collective_rpc("replace_weights_from", args=(path,))
             self._llm.reset_prefix_cache()
         self.version = version
+
+    def sleep(self) -> None:
+        """See ``RolloutEngine.sleep``."""
+        if self._can_sleep:
+            with self._alive("sleep"):
+                self._llm.sleep(level=1)
+            self._asleep = {"weights", "kv_cache"}
+
+    def _wake(self, *parts: str) -> None:
+        asleep = [part for part in parts if part in self._asleep]
+        if asleep:
+            self._llm.wake_up(tags=asleep)
+            self._asleep -= set(asleep)
 
     def close(self) -> None:
         """See ``RolloutEngine.close``."""
@@ -179,6 +196,8 @@ class VLLMEngine:
         """What is enqueued inside and has not finished at the end is dropped."""
         if self._running:
             raise RuntimeError("rollout_engine=vllm was called while groups of a stream are in flight")
+        if self._llm is not None:
+            self._wake("weights", "kv_cache")
         try:
             yield
         finally:
@@ -268,28 +287,6 @@ class VLLMStream:
         return list(zip((key for key, _ in finished), rollouts.unbind(0), strict=True))
 
 
-class WeightReload:
-    """Mixed into vLLM's worker: replaces the weights of the live model."""
-
-    model_runner: Any
-    vllm_config: Any
-
-    def replace_weights(self, weights: list[tuple[str, Tensor]]) -> None:
-        """Load tensors under their checkpoint names, through the model's own loader (fused and sharded weights included)."""
-        from vllm.config import set_current_vllm_config
-
-        with set_current_vllm_config(self.vllm_config):
-            self.model_runner.reload_weights(weights_iterator=iter(weights), is_checkpoint_format=True)
-            head: Any = getattr(self.model_runner.get_model(), "lm_head", None)
-            if hasattr(head, "cpu_linear"):
-                # A head tied to the embeddings is not reloaded itself, and on the CPU it keeps a packed copy of the old weights.
-                head.quant_method.process_weights_after_loading(head)
-
-    def replace_weights_from(self, path: str) -> None:
-        """The same, from a file that ``torch.save`` wrote."""
-        self.replace_weights(list(torch.load(path, map_location="cpu", mmap=True).items()))
-
-
 def _prepare_environment(spec: VLLM, log_level: str) -> None:
     """What vLLM reads from the environment when it is imported and started."""
     forget_launcher()
@@ -301,26 +298,6 @@ def _prepare_environment(spec: VLLM, log_level: str) -> None:
     os.environ.setdefault("VLLM_LOGGING_LEVEL", log_level)
 
 
-def _watched_processes(core: Any) -> list[Any]:
-    """The engine's processes. When one ends, whoever waits for it is woken with an error.
-
-    vLLM's synchronous client notices that its process was killed, but leaves a pending ``step`` or call waiting for ever.
-    """
-    processes = core.resources.engine_manager.processes
-
-    def wake_waiters() -> None:
-        multiprocessing.connection.wait([process.sentinel for process in processes])
-        core.resources.engine_dead = True  # from here on vLLM refuses new calls, so none can be missed below
-        dead = RuntimeError("the engine's process ended")
-        core.outputs_queue.put_nowait(dead)
-        for answer in list(core.utility_results.values()):
-            if not answer.done():
-                answer.set_exception(dead)
-
-    threading.Thread(target=wake_waiters, name="rollout-engine-watch", daemon=True).start()
-    return processes
-
-
 def _import_vllm() -> Any:
     try:
         import vllm
@@ -330,13 +307,3 @@ def _import_vllm() -> Any:
             "rollout_engine=transformers runs without it"
         ) from error
     return vllm
-
-
-@contextlib.contextmanager
-def _shared_file(weights: Iterable[tuple[str, Tensor]]) -> Iterator[str]:
-    """A file of the weights, in memory where the system has /dev/shm, that is gone afterwards."""
-    shared = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else None) as folder:
-        path = str(Path(folder) / "weights.pt")
-        torch.save({name: tensor.detach() for name, tensor in weights}, path)
-        yield path

@@ -1,23 +1,24 @@
 """Checkpoints: sharded, complete or not there at all; the newest ones and the best one are kept.
 
-A checkpoint is written under a name that ends in ``.partial`` and renamed when every rank is done, so one that was cut short
-is never taken for a whole one. ``checkpoints/best`` points at the one with the highest held-out accuracy.
+A checkpoint is written under a name that ends in ``.partial``, while training goes on, and renamed when every rank is done, so
+one that was cut short is never taken for a whole one. ``checkpoints/best`` points at the one with the highest held-out accuracy.
 """
 
 from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
-from lightning.pytorch.strategies import ModelParallelStrategy
 from torch.distributed.checkpoint.api import CheckpointException
 
 from rltoolkit.training.data import rollout_data
 from rltoolkit.training.errors import CheckpointError
+from rltoolkit.training.strategy import ShardedStrategy, root_cause
 
 _NAME = re.compile(r"step_(\d+)$")
 
@@ -35,20 +36,6 @@ def complete_checkpoints(folder: Path) -> list[Path]:
     return [path for _, path in sorted(named)]
 
 
-class ShardedStrategy(ModelParallelStrategy):
-    """Lightning's FSDP2 strategy; a checkpoint that cannot be read is an error that says what to do."""
-
-    def load_checkpoint(self, checkpoint_path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """See Lightning. Raises CheckpointError."""
-        try:
-            return super().load_checkpoint(checkpoint_path, *args, **kwargs)
-        except (Exception, CheckpointException) as error:  # anything can be wrong with a file
-            raise CheckpointError(
-                f"{checkpoint_path} could not be read: {_cause(error)}. Delete it to continue from the one before, "
-                "or to start again if there is none"
-            ) from error
-
-
 class Checkpoints(L.Callback):
     """Saves every few rollout steps, where an evaluation was the best so far, and at the end.
 
@@ -64,6 +51,8 @@ class Checkpoints(L.Callback):
         self.every = every
         self.keep = keep
         self.best_step = best_step
+        self._pending: Path | None = None
+        """where the checkpoint that is being written will be"""
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Clear away what a killed run was writing."""
@@ -73,6 +62,8 @@ class Checkpoints(L.Callback):
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         """Save at the end of every ``every``-th rollout step, and when it is the best one."""
+        if self._pending and trainer.is_global_zero and _strategy(trainer).checkpoint_is_written():
+            self._publish()
         data = rollout_data(trainer)
         is_best = self.best_step() == trainer.global_step
         if is_best or (data.rollout_step_finished and data.collector.rollout_step % self.every == 0):
@@ -81,29 +72,50 @@ class Checkpoints(L.Callback):
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save where training ended, finished or interrupted."""
         self.save(trainer)
+        self.finish(trainer)
 
-    def save(self, trainer: L.Trainer) -> Path:
-        """Write a checkpoint of the current optimizer step, unless it is there already. Raises CheckpointError."""
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """What was being written when something else failed is not lost; other ranks may be gone, so none is waited for here."""
+        with suppress(CheckpointError):
+            self._complete(trainer)
+
+    def save(self, trainer: L.Trainer) -> None:
+        """Begin a checkpoint of the current optimizer step, unless there is one. Raises CheckpointError, also for the one before."""
+        self.finish(trainer)
         path = self.folder / f"step_{trainer.global_step:06d}"
-        if not path.exists():
-            self._write(trainer, path)
-        if trainer.is_global_zero:
-            self._point_to_best()
-            self._delete_old()
-        trainer.strategy.barrier("checkpoint")
-        return path
+        if not path.exists():  # the same on every rank: it appears when all have written, and none has begun
+            self._pending = path
+            with self._named_errors():
+                trainer.save_checkpoint(_partial(path))
 
-    def _write(self, trainer: L.Trainer, path: Path) -> None:
-        partial = path.with_name(path.name + ".partial")
-        trainer.strategy.barrier("checkpoint")  # no rank starts while another still looks whether the checkpoint is there
+    def finish(self, trainer: L.Trainer) -> None:
+        """Return when the checkpoint that is being written is complete and has its name. Raises CheckpointError."""
+        self._complete(trainer)
+        trainer.strategy.barrier("checkpoint")
+
+    def _complete(self, trainer: L.Trainer) -> None:
+        with self._named_errors():
+            _strategy(trainer).wait_for_checkpoint()
+        if self._pending and trainer.is_global_zero:
+            self._publish()
+        self._pending = None
+
+    @contextmanager
+    def _named_errors(self) -> Iterator[None]:
         try:
-            trainer.save_checkpoint(partial)
+            yield
         except (Exception, CheckpointException) as error:  # torch wraps what the file system says; its wrapper is no Exception
+            failed, self._pending = self._pending, None
             newest = newest_checkpoint(self.folder.parent)
             stands = f"{newest.name} still stands" if newest else "there is no earlier one"
-            raise CheckpointError(f"{path} could not be written: {_cause(error)}; {stands}") from error
-        if trainer.is_global_zero:
-            partial.rename(path)
+            raise CheckpointError(f"{failed} could not be written: {root_cause(error)}; {stands}") from error
+
+    def _publish(self) -> None:
+        assert self._pending is not None
+        _partial(self._pending).rename(self._pending)
+        self._pending = None
+        self._point_to_best()
+        self._delete_old()
 
     def _point_to_best(self) -> None:
         best = self.folder / f"step_{self.best_step():06d}"
@@ -117,11 +129,12 @@ class Checkpoints(L.Callback):
         for old in complete_checkpoints(self.folder.parent)[: -self.keep]:
             if old.name != f"step_{self.best_step():06d}":
                 # renamed first: a deletion that is cut short must not leave something that looks like a checkpoint
-                shutil.rmtree(old.rename(old.with_name(old.name + ".partial")))
+                shutil.rmtree(old.rename(_partial(old)))
 
 
-def _cause(error: BaseException) -> str:
-    """The innermost error's own words."""
-    failures = getattr(error, "failures", None)  # of torch's distributed checkpoint: one for each rank
-    inner = next(iter(failures.values()))[0] if failures else error.__cause__ or error.__context__
-    return _cause(inner) if inner is not None else f"{type(error).__name__}: {error}"
+def _partial(path: Path) -> Path:
+    return path.with_name(path.name + ".partial")
+
+
+def _strategy(trainer: L.Trainer) -> ShardedStrategy:
+    return cast(ShardedStrategy, trainer.strategy)

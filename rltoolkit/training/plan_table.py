@@ -21,6 +21,8 @@ def plan_table(
     ranks = trainer.devices * trainer.num_nodes
     parts = (objective.clip_strategy, objective.loss_aggregator, objective.kl_penalty, objective.importance_correction)
     clip, aggregator, penalty, correction = (component_name(part) for part in parts)
+    in_reward = components.reward_penalty
+    kl = f"kl {penalty}" if in_reward is None else f"kl {component_name(in_reward)} in the reward"
     rows = {
         "model": f"{components.model.name}, {parameters / 1e6:.2f}M parameters ({trainable / 1e6:.2f}M trained), "
         f"{trainer.compute_dtype}, {ranks} process(es)",
@@ -32,7 +34,7 @@ def plan_table(
         "length of the run": f"{trainer.max_steps} optimizer steps = {plan.rollout_steps} rollout steps, "
         f"warm-up {plan.warmup_optimizer_steps} optimizer steps",
         "rollouts": _joined(components.reward_shapers, "no shaper") + "; " + _joined(components.sampler_filters, "no filter"),
-        "objective": f"{components.advantage_estimator.name}; " + f"{clip}, {aggregator}, kl {penalty}, correction {correction}",
+        "objective": f"{components.advantage_estimator.name}; {clip}, {aggregator}, {kl}, correction {correction}",
         "files": str(folder),
     }
     if resumed_from is not None:

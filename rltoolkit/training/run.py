@@ -20,12 +20,12 @@ from rltoolkit.compose import Components, StepPlan
 from rltoolkit.config import ConfigError, OptimizerConfig, TrainerConfig
 from rltoolkit.evaluation import Evaluation, evaluate
 from rltoolkit.kl_penalty import subtract_kl
-from rltoolkit.model.loading import encode, load_policy, load_tokenizer
+from rltoolkit.model.loading import best_attention, encode, load_policy, load_tokenizer
 from rltoolkit.model.lora import add_adapters
 from rltoolkit.model.policy import PolicyModel
 from rltoolkit.rollout_engine.base import RolloutEngine, Sampling
 from rltoolkit.task.base import Problem
-from rltoolkit.training.checkpoints import Checkpoints, ShardedStrategy, newest_checkpoint
+from rltoolkit.training.checkpoints import Checkpoints, newest_checkpoint
 from rltoolkit.training.data import RolloutData
 from rltoolkit.training.evaluator import Evaluator
 from rltoolkit.training.interrupts import Interrupts
@@ -33,6 +33,7 @@ from rltoolkit.training.module import PolicyModule
 from rltoolkit.training.plan_table import plan_table
 from rltoolkit.training.progress import ProgressBar, ProgressLines
 from rltoolkit.training.run_log import RunLog
+from rltoolkit.training.strategy import ShardedStrategy
 from rltoolkit.training.weight_sync import WeightSync
 
 log = logging.getLogger(__name__)
@@ -148,7 +149,7 @@ def load_problems(cfg: DictConfig, components: Components) -> tuple[list[Problem
 
 def load_trained_policy(cfg: DictConfig, components: Components, model_path: Path) -> PolicyModel:
     """The model, with adapters where ``model.lora`` asks for them. Raises ConfigError for layers that it does not have."""
-    policy = load_policy(model_path)
+    policy = load_policy(model_path, best_attention("cpu" if on_cpu(cfg.trainer) else "cuda", cfg.trainer.compute_dtype))
     try:
         add_adapters(policy.causal_lm, components.lora, cfg.seed)
     except ValueError as error:
@@ -256,14 +257,13 @@ def announce_evaluation(console: Console, what: str, result: Evaluation) -> None
 def make_trainer(cfg: DictConfig, folder: Path, callbacks: list[L.Callback]) -> L.Trainer:
     """A Lightning trainer with FSDP2 over all processes; gloo on CPUs."""
     settings = cfg.trainer
-    on_cpu = settings.accelerator == "cpu" or (settings.accelerator == "auto" and not torch.cuda.is_available())
     strategy = ShardedStrategy(
         data_parallel_size=settings.devices * settings.num_nodes,
         tensor_parallel_size=1,
-        process_group_backend="gloo" if on_cpu else None,
+        process_group_backend="gloo" if on_cpu(settings) else None,
     )
     return L.Trainer(
-        accelerator="cpu" if on_cpu else settings.accelerator,
+        accelerator="cpu" if on_cpu(settings) else settings.accelerator,
         devices=settings.devices,
         num_nodes=settings.num_nodes,
         strategy=strategy,
@@ -280,6 +280,11 @@ def make_trainer(cfg: DictConfig, folder: Path, callbacks: list[L.Callback]) -> 
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
     )
+
+
+def on_cpu(settings: TrainerConfig) -> bool:
+    """Whether training happens on the CPU."""
+    return settings.accelerator == "cpu" or (settings.accelerator == "auto" and not torch.cuda.is_available())
 
 
 def all_gather_objects(item: Any) -> list[Any]:

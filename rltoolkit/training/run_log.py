@@ -17,7 +17,8 @@ import lightning as L
 import torch
 from tensordict import TensorDict
 
-from rltoolkit.collector import CollectedStep, counter_metrics
+from rltoolkit.collector import CollectedStep
+from rltoolkit.counters import counter_metrics
 from rltoolkit.rollout_batch import text_list
 
 REFLECTION = re.compile(

@@ -131,3 +131,23 @@ def test_two_runs_do_not_share_a_folder(command, tmp_path):
     assert first.returncode == 143, output  # 128 + SIGTERM
     assert json.loads((run / "run.json").read_text())["status"] == "interrupted"
     assert list((run / "checkpoints").glob("step_*"))
+
+
+def test_a_verifier_that_hangs_costs_its_responses_and_not_the_run(command, tmp_path):
+    # the algebra system would work on this power for longer than anyone waits; a check may take half a second
+    tower = "9^{9^{9^{9}}}"
+    problems = tmp_path / "problems.jsonl"
+    problems.write_text(
+        "".join(json.dumps({"prompt": f"{a}+{b}=", "answer": tower}) + "\n" for a in range(10, 18) for b in range(4))
+    )
+    run = tmp_path / "run"
+    done = command("+experiment=grpo", "rollout_engine=transformers", "task=json_lines", f"task.path={problems}", "task.eval_size=2",
+                   "reward_function=math_verify", "reward_function.timeout=0.5", "reward_shaper=[soft_overlong_punishment]",
+                   "cache_length=50", "prompts_per_step=2", "mini_batch_size=4", "evaluation.problems=1", "trainer.max_steps=4",
+                   f"hydra.run.dir={run}")  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = table(run / "metrics.csv")
+    assert len(rows) == 4
+    assert all(float(row["accuracy"]) == 0 for row in rows)
+    # of the eight checks of a rollout step, those of responses with something to compare ran into the limit
+    assert int(rows[0]["verifier_failures"]) > 0

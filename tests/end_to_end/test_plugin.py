@@ -70,6 +70,7 @@ def test_it_trains(command, site, tmp_path):
                    "rollout_engine=transformers", "trainer.max_steps=2", f"hydra.run.dir={tmp_path}")  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     run = json.loads((tmp_path / "run.json").read_text())
+    assert run["packages"]["rltoolkit-example"] == "0.1.0"
     assert run["status"] == "finished"
     target = {name: f"rltoolkit_example.{name}" for name in (CLIP, FILTER)}
     assert run["config"]["clip_strategy"] == {"_target_": f"{target[CLIP]}.SimplePolicyOptimization", "epsilon": 0.25}

@@ -3,9 +3,12 @@
 import json
 import signal
 import time
+from dataclasses import fields
 
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from rltoolkit.counters import Counters
 
 from .conftest import table
 
@@ -45,19 +48,21 @@ def test_dapo_through_vllm(command, tmp_path):
 
 
 def test_stopped_and_continued_equals_uninterrupted_and_two_ranks_equal_one(command, tmp_path):
-    base = ["+experiment=dapo", "rollout_engine=transformers"]
-    whole = command(*base, "trainer.max_steps=6", f"hydra.run.dir={tmp_path / 'whole'}")
+    base = ["+experiment=dapo", "rollout_engine=transformers", "cache_length=50"]
+    whole = command(*base, "trainer.max_steps=10", f"hydra.run.dir={tmp_path / 'whole'}")
     assert whole.returncode == 0, whole.stdout + whole.stderr
-    for steps in (3, 6):  # 3 is in the middle of the second rollout step
+    for steps in (3, 10):  # 3 is in the middle of the second rollout step
         part = command(*base, f"trainer.max_steps={steps}", f"hydra.run.dir={tmp_path / 'part'}")
         assert part.returncode == 0, part.stdout + part.stderr
-    two = command(*base, "trainer.max_steps=6", "trainer.devices=2", f"hydra.run.dir={tmp_path / 'two'}")
+    two = command(*base, "trainer.max_steps=10", "trainer.devices=2", f"hydra.run.dir={tmp_path / 'two'}")
     assert two.returncode == 0, two.stdout + two.stderr
     expected = table(tmp_path / "whole" / "metrics.csv")
-    assert [row["optimizer_step"] for row in expected] == list("123456")
+    assert [row["optimizer_step"] for row in expected] == [str(step) for step in range(1, 11)]
+    assert sum(int(row["rejected_all_wrong"]) for row in expected) > 0  # refill was at work
+    assert all(float(row["gradient_norm"]) > 0 for row in expected)
     for other, tolerance in (("part", 1e-6), ("two", 1e-4)):
         found = table(tmp_path / other / "metrics.csv")
-        for name in ("optimizer_step", "rollout_step", "kept_groups", "rejected_all_wrong", "generated_tokens", "accuracy"):
+        for name in ("optimizer_step", "rollout_step", "accuracy", *(field.name for field in fields(Counters))):
             assert [row[name] for row in found] == [row[name] for row in expected], (other, name)
         for name in ("loss", "gradient_norm", "entropy", "ratio"):
             ours, theirs = ([float(row[name]) for row in rows] for rows in (expected, found))

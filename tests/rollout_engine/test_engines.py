@@ -154,3 +154,10 @@ def test_a_response_ends_at_the_engine_s_length(engine):
 def first_token_probabilities(prompt):
     with torch.no_grad():
         return random_model(tied=True, seed=0)(torch.tensor([prompt])).logits[0, -1].double().softmax(-1)
+
+
+def test_an_engine_that_slept_answers_as_before(engine):
+    asked = (PROMPTS, 4, Sampling(max_new_tokens=8), SEEDS)
+    before = engine.generate(*asked)
+    engine.sleep()
+    assert torch.equal(engine.generate(*asked)["input_ids"], before["input_ids"])

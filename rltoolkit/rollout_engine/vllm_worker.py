@@ -1,0 +1,66 @@
+"""vLLM's side of the engine: what runs in its workers, how weights get there, and how the trainer learns of a process's end."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing.connection
+import tempfile
+import threading
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class WeightReload:
+    """Mixed into vLLM's worker: replaces the weights of the live model."""
+
+    model_runner: Any
+    vllm_config: Any
+
+    def replace_weights(self, weights: list[tuple[str, Tensor]]) -> None:
+        """Load tensors under their checkpoint names, through the model's own loader (fused and sharded weights included)."""
+        from vllm.config import set_current_vllm_config
+
+        with set_current_vllm_config(self.vllm_config):
+            self.model_runner.reload_weights(weights_iterator=iter(weights), is_checkpoint_format=True)
+            head: Any = getattr(self.model_runner.get_model(), "lm_head", None)
+            if hasattr(head, "cpu_linear"):
+                # A head tied to the embeddings is not reloaded itself, and on the CPU it keeps a packed copy of the old weights.
+                head.quant_method.process_weights_after_loading(head)
+
+    def replace_weights_from(self, path: str) -> None:
+        """The same, from a file that ``torch.save`` wrote."""
+        self.replace_weights(list(torch.load(path, map_location="cpu", mmap=True).items()))
+
+
+def watched_processes(core: Any) -> list[Any]:
+    """The engine's processes. When one ends, whoever waits for it is woken with an error.
+
+    vLLM's synchronous client notices that its process was killed, but leaves a pending ``step`` or call waiting for ever.
+    """
+    processes = core.resources.engine_manager.processes
+
+    def wake_waiters() -> None:
+        multiprocessing.connection.wait([process.sentinel for process in processes])
+        core.resources.engine_dead = True  # from here on vLLM refuses new calls, so none can be missed below
+        dead = RuntimeError("the engine's process ended")
+        core.outputs_queue.put_nowait(dead)
+        for answer in list(core.utility_results.values()):
+            if not answer.done():
+                answer.set_exception(dead)
+
+    threading.Thread(target=wake_waiters, name="rollout-engine-watch", daemon=True).start()
+    return processes
+
+
+@contextlib.contextmanager
+def shared_file(weights: Iterable[tuple[str, Tensor]]) -> Iterator[str]:
+    """A file of the weights, in memory where the system has /dev/shm, that is gone afterwards."""
+    shared = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else None) as folder:
+        path = str(Path(folder) / "weights.pt")
+        torch.save({name: tensor.detach() for name, tensor in weights}, path)
+        yield path

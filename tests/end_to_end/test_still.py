@@ -1,0 +1,40 @@
+"""At learning rate 0 nothing moves: what then differs from 1 or 0 in a run is an error, or rounding."""
+
+import pytest
+
+from .conftest import table
+
+# One epsilon of float32 in each of some dozens of operations on logits of a few units; a token's log-prob is off by 1e-5 at most,
+# here and in the engine.
+ROUNDING = 1e-4
+
+
+@pytest.mark.parametrize("engine", ["vllm", "transformers"])
+def test_the_ratio_stays_one_for_twenty_optimizer_steps(command, tmp_path, engine):
+    run = tmp_path / "run"
+    done = command("+experiment=dapo", f"rollout_engine={engine}", "cache_length=50", "optimizer.learning_rate=0",
+                   "trainer.max_steps=20", "trainer.checkpoint_every=10", f"hydra.run.dir={run}")  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = table(run / "metrics.csv")
+    assert len(rows) == 20
+    assert sum(int(row["rejected_all_wrong"]) for row in rows) > 0  # groups were rejected and others sampled in their place
+    for row in rows:
+        assert float(row["gradient_norm"]) > 0  # there was something to learn
+        assert float(row["ratio"]) == pytest.approx(1, abs=ROUNDING)
+        assert float(row["ratio_max"]) == pytest.approx(1, abs=ROUNDING)
+        assert float(row["kl_old"]) < ROUNDING
+        assert float(row["clipped_low"]) == float(row["clipped_high"]) == 0
+        assert float(row["mismatch"]) < ROUNDING
+
+
+def test_the_engines_log_probs_as_the_old_ones(command, tmp_path):
+    run = tmp_path / "run"
+    base = ["+experiment=grpo", "rollout_engine=transformers", "optimizer.learning_rate=0", "trainer.max_steps=4"]
+    done = command(*base, "trainer.old_log_probs=engine", f"hydra.run.dir={run}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    for row in table(run / "metrics.csv"):
+        assert float(row["mismatch"]) == 0  # the old log-probs are the rollouts' own
+        assert float(row["ratio"]) == pytest.approx(1, abs=ROUNDING)  # and those of the trainer agree with them
+    refused = command(*base, "trainer.old_log_probs=engine", "importance_correction=tis", f"hydra.run.dir={tmp_path / 'tis'}")
+    assert refused.returncode == 2
+    assert "would find no difference" in " ".join(refused.stderr.split())
