@@ -9,8 +9,14 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from lightning.pytorch.strategies import ModelParallelStrategy
-from torch.distributed.checkpoint import async_save
+from torch.distributed.checkpoint import async_save, load
 from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.state_dict import (
+    get_model_state_dict,
+    get_optimizer_state_dict,
+    set_model_state_dict,
+    set_optimizer_state_dict,
+)
 
 from rltoolkit.training.errors import CheckpointError
 
@@ -22,7 +28,7 @@ class ShardedStrategy(ModelParallelStrategy):
     """Shards the model over all ranks, and its checkpoints; takes the arguments of Lightning's strategy.
 
     ``save_checkpoint`` copies weights and optimizer state to main memory and returns; a thread of every rank writes its shard.
-    The files are those that Lightning's strategy writes, and loads.
+    The files are those that Lightning's strategy writes.
     """
 
     _pending: Future | None = None
@@ -58,15 +64,31 @@ class ShardedStrategy(ModelParallelStrategy):
         if pending is not None:
             pending.result()
 
-    def load_checkpoint(self, checkpoint_path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """See Lightning. Raises CheckpointError, which says what to do."""
+    def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
+        """Fill the model and its optimizers, return the rest. Raises CheckpointError, which says what to do.
+
+        Unlike Lightning's, this takes a model that is not sharded, and any number of ranks takes what any other has written.
+        """
+        path = Path(self.broadcast(checkpoint_path))
         try:
-            return super().load_checkpoint(checkpoint_path, *args, **kwargs)
+            self._fill(path)
+            return torch.load(path / _METADATA, weights_only=weights_only)
         except (Exception, CheckpointException) as error:  # anything can be wrong with a file
             raise CheckpointError(
-                f"{checkpoint_path} could not be read: {root_cause(error)}. Delete it to continue from the one before, "
+                f"{path} could not be read: {root_cause(error)}. Delete it to continue from the one before, "
                 "or to start again if there is none"
             ) from error
+
+    def _fill(self, path: Path) -> None:
+        assert self.model is not None
+        where = {"checkpoint_id": path, "process_group": self._writers, "no_dist": self.world_size == 1}
+        weights = get_model_state_dict(self.model)
+        load({"state_dict": weights}, **where)
+        set_model_state_dict(self.model, weights)
+        for index, optimizer in enumerate(self.optimizers):
+            state = get_optimizer_state_dict(self.model, optimizer)
+            load({f"optimizer_{index}": state}, **where)
+            set_optimizer_state_dict(self.model, optimizer, state)
 
 
 def root_cause(error: BaseException) -> str:

@@ -35,24 +35,35 @@ def uninterrupted(command, tmp_path_factory) -> Path:
 def test_killed_ten_times_it_ends_as_the_uninterrupted_run_to_the_bit(command, tmp_path, uninterrupted):
     moments = random.Random(0)
     run = tmp_path / "killed"
+    continued = 0
 
     def rows() -> int:
         return len((run / "metrics.csv").read_text().splitlines()) if (run / "metrics.csv").exists() else 0
 
+    def complete() -> set[Path]:
+        return {path for path in (run / "checkpoints").glob("step_*") if path.suffix != ".partial"}
+
     for attempt in range(10):
         process = command(*DAPO, "trainer.max_steps=16", f"hydra.run.dir={run}", start=True)
-        before = rows()
-        while process.poll() is None and rows() == before:  # it trains
-            time.sleep(0.01)
-        if attempt % 2:
-            time.sleep(moments.uniform(0, 0.5))
-        else:  # while it saves
-            while process.poll() is None and not list((run / "checkpoints").glob("*.partial")):
+        rows_before, complete_before = rows(), complete()
+
+        def wait_until(condition, process=process):
+            while process.poll() is None and not condition():
                 time.sleep(0.0005)
+
+        wait_until(lambda before=rows_before: rows() != before)  # it trains
+        if attempt % 3 == 0:  # while it saves, which it does while it trains
+            wait_until(lambda: list((run / "checkpoints").glob("*.partial")))
             time.sleep(moments.uniform(0, 0.02))
+        else:
+            if attempt % 3 == 1:  # when it has got on
+                wait_until(lambda before=complete_before: complete() - before)
+            time.sleep(moments.uniform(0, 0.3))
         process.kill()
         output, _ = process.communicate(timeout=60)
         assert process.returncode in (-signal.SIGKILL, 0), output
+        continued += "continues from" in output
+    assert continued >= 3
     done = command(*DAPO, "trainer.max_steps=16", f"hydra.run.dir={run}")
     assert done.returncode == 0, done.stdout + done.stderr
     for name in ("metrics.csv", "evaluations.csv"):
