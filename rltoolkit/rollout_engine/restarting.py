@@ -30,7 +30,7 @@ class RestartingEngine:
     def __init__(self, start: Callable[[], RolloutEngine]) -> None:
         self._start = start
         self.engine = start()
-        self._weights: list[tuple[str, Tensor]] = []
+        self._weights: dict[str, Tensor] = {}
         self._version = 0
         self._restarted = self._closed = False
 
@@ -58,10 +58,14 @@ class RestartingEngine:
 
     def update_weights(self, weights: Iterable[tuple[str, Tensor]], version: int) -> None:
         """See ``RolloutEngine.update_weights``."""
-        self._weights = [(name, tensor.detach().cpu().clone()) for name, tensor in weights]
+        for name, tensor in weights:
+            if name in self._weights:
+                self._weights[name].copy_(tensor)  # into the same memory as before: new memory costs as much as the copy
+            else:
+                self._weights[name] = tensor.detach().to("cpu", copy=True)
         self._version, self._restarted = version, False
         try:
-            self.engine.update_weights(iter(self._weights), version)
+            self.engine.update_weights(iter(self._weights.items()), version)
         except EngineDied as death:
             self.restart(death)
 
@@ -86,7 +90,7 @@ class RestartingEngine:
         self.engine.close()
         self.engine = self._start()
         if self._weights:
-            self.engine.update_weights(iter(self._weights), self._version)
+            self.engine.update_weights(iter(self._weights.items()), self._version)
 
 
 class RestartingStream:

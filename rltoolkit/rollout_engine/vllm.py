@@ -31,7 +31,7 @@ from rltoolkit.rollout_engine.process_state import (
 )
 from rltoolkit.rollout_engine.restarting import RestartingEngine
 from rltoolkit.rollout_engine.rollouts import Response, check_request, response_seed, sample_all, stop_token_ids, to_rollouts
-from rltoolkit.rollout_engine.vllm_worker import WeightReload, shared_file, watched_processes
+from rltoolkit.rollout_engine.vllm_worker import SharedFile, WeightReload, watched_processes
 
 GIB = 2**30
 
@@ -131,6 +131,7 @@ class VLLMEngine:
             vllm.envs.disable_envs_cache()  # an engine started earlier froze the environment as it was then
             self._llm: Any = vllm.LLM(**spec.engine_arguments(model_path, max_length, seed))
         self._running: dict[str, int] = {}  # vLLM's request id -> our key
+        self._file = None if self._in_process else SharedFile()
         self._processes = [] if self._in_process else watched_processes(self._llm.llm_engine.engine_core)
 
     def generate(self, prompts: Sequence[Sequence[int]], group_size: int, sampling: Sampling, seeds: Sequence[int]) -> TensorDict:
@@ -160,11 +161,11 @@ class VLLMEngine:
         """See ``RolloutEngine.update_weights``."""
         with self._alive("update_weights"):
             self._wake("weights")
-            if self._in_process:
+            if self._file is None:
                 self._llm.collective_rpc("replace_weights", args=(list(weights),))
             else:
-                with shared_file(weights) as path:
-                    self._llm.collective_rpc("replace_weights_from", args=(path,))
+                self._file.write(weights)
+                self._llm.collective_rpc("replace_weights_from", args=(str(self._file.path),))
             self._llm.reset_prefix_cache()
         self.version = version
 
@@ -186,6 +187,8 @@ class VLLMEngine:
         if self._llm is None:
             return
         llm, self._llm = self._llm, None
+        if self._file is not None:
+            self._file.close()
         with contextlib.nullcontext() if self._brought_process_group else kept_process_group():
             llm.llm_engine.engine_core.shutdown()
         del llm

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing.connection
 import tempfile
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -56,11 +55,21 @@ def watched_processes(core: Any) -> list[Any]:
     return processes
 
 
-@contextlib.contextmanager
-def shared_file(weights: Iterable[tuple[str, Tensor]]) -> Iterator[str]:
-    """A file of the weights, in memory where the system has /dev/shm, that is gone afterwards."""
-    shared = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else None) as folder:
-        path = str(Path(folder) / "weights.pt")
-        torch.save({name: tensor.detach() for name, tensor in weights}, path)
-        yield path
+class SharedFile:
+    """A file for weights, in memory where the system has /dev/shm; it is written anew for each sync, and gone after ``close``."""
+
+    def __init__(self) -> None:
+        shared = Path("/dev/shm")
+        self._folder = tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else None)
+        self.path = Path(self._folder.name) / "weights.pt"
+        self.path.touch()
+
+    def write(self, weights: Iterable[tuple[str, Tensor]]) -> None:
+        """Put the weights of a model into the file."""
+        with self.path.open("r+b") as file:  # in place: pages of a new file would cost as much as what is written to them
+            torch.save({name: tensor.detach() for name, tensor in weights}, file)
+            file.truncate()
+
+    def close(self) -> None:
+        """Remove the file."""
+        self._folder.cleanup()
