@@ -50,7 +50,7 @@ def test_layouts_agree(attention):
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_run_on_the_gpu(command, tmp_path, dtype):
     run = tmp_path / "run"
-    tolerance = {"float32": 1e-3, "bfloat16": 0.1}[dtype]
+    tolerance = {"float32": 1e-3, "bfloat16": 0.2}[dtype]
     done = command("+experiment=dapo", "rollout_engine=transformers", "cache_length=50", "trainer.accelerator=gpu",
                    f"trainer.compute_dtype={dtype}", f"trainer.sync_tolerance={tolerance}", "trainer.max_steps=4",
                    f"hydra.run.dir={run}")  # fmt: skip
@@ -63,9 +63,9 @@ def test_vllm_lends_its_memory_while_the_trainer_updates(command, tmp_path, subp
     pytest.importorskip("vllm")
     run = tmp_path / "run"
     done = command("+experiment=dapo", "trainer.accelerator=gpu", "trainer.max_steps=4", "rollout_engine.gpu_memory_utilization=0.5",
-                   f"rollout_engine.subprocess={subprocess}", "trainer.sync_tolerance=0.1", f"hydra.run.dir={run}")  # fmt: skip
+                   f"rollout_engine.subprocess={subprocess}", "trainer.sync_tolerance=0.2", f"hydra.run.dir={run}")  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    assert float(table(run / "metrics.csv")[-1]["sync_gap"]) < 0.1
+    assert float(table(run / "metrics.csv")[-1]["sync_gap"]) < 0.2
 
 
 def test_a_sleeping_engine_holds_hardly_any_memory_and_wakes_up_as_it_was(command, tmp_path):
