@@ -22,6 +22,7 @@ from rltoolkit.importance_correction import NoCorrection
 from rltoolkit.kl_penalty import KLPenalty, NoPenalty
 from rltoolkit.model.lora import LoRA
 from rltoolkit.objective import PolicyObjective
+from rltoolkit.reward_function import TimeLimited
 
 SEVERAL = ("reward_shaper", "sampler_filter")
 """Kinds of which a run takes a list: ``reward_shaper=[overlong_filtering,soft_overlong_punishment]``."""
@@ -122,6 +123,9 @@ def build(cfg: DictConfig) -> Components:
     penalty = _component(cfg, "kl_penalty")
     if cfg.kl_in_reward and not penalty.needs_reference:
         raise ConfigError("kl_in_reward=true needs a KL penalty: kl_penalty=none, choose k1, k2 or k3")
+    reward_function = _component(cfg, "reward_function")
+    if cfg.verifier_timeout is not None:
+        reward_function = TimeLimited(function=reward_function, seconds=cfg.verifier_timeout)
     return Components(
         task=_component(cfg, "task"),
         eval_task=_component(cfg, "eval_task") if cfg.eval_task is not None else None,
@@ -129,7 +133,7 @@ def build(cfg: DictConfig) -> Components:
         model=_component(cfg, "model"),
         lora=_component(cfg, "model.lora"),
         rollout_engine=_component(cfg, "rollout_engine"),
-        reward_function=_component(cfg, "reward_function"),
+        reward_function=reward_function,
         reward_shapers=tuple(_component(cfg, f"reward_shaper.{name}") for name in cfg.reward_shaper),
         sampler_filters=tuple(_component(cfg, f"sampler_filter.{name}") for name in cfg.sampler_filter),
         advantage_estimator=_component(cfg, "advantage_estimator"),
@@ -210,11 +214,11 @@ def _validate_numbers(cfg: DictConfig) -> None:
         "sampling.max_prompt_tokens", "trainer.max_steps", "trainer.devices", "trainer.num_nodes",
         "trainer.micro_batch_tokens", "trainer.checkpoint_every", "trainer.keep_checkpoints", "trainer.max_skipped_steps",
         "collector.max_generation_batches", "evaluation.k", "evaluation.problems", "evaluation.max_new_tokens",
-        "evaluation.temperature", "optimizer.gradient_clip", "trainer.sync_tolerance",
+        "evaluation.temperature", "optimizer.gradient_clip", "trainer.sync_tolerance", "verifier_timeout",
     )  # fmt: skip
     for key in positive:
         value = OmegaConf.select(cfg, key)
-        if not value > 0:
+        if value is not None and not value > 0:
             raise ConfigError(f"{key}={value}: must be greater than 0")
     for key in ("optimizer.learning_rate", "optimizer.weight_decay", "evaluation.every", "seed", "entropy_coefficient"):
         value = OmegaConf.select(cfg, key)

@@ -19,6 +19,14 @@ from rltoolkit.rollout_engine.process_state import (
 )
 
 
+@pytest.fixture(autouse=True)
+def ctrl_c():
+    """Listen to Ctrl-C, which a process that a script has put in the background ignores."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, previous)
+
+
 def test_globals_come_back(monkeypatch):
     monkeypatch.setenv("KEPT", "as it was")
     torch_state, python_state, numpy_state = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()
