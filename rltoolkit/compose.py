@@ -22,7 +22,6 @@ from rltoolkit.importance_correction import NoCorrection
 from rltoolkit.kl_penalty import KLPenalty, NoPenalty
 from rltoolkit.model.lora import LoRA
 from rltoolkit.objective import PolicyObjective
-from rltoolkit.reward_function import TimeLimited
 
 SEVERAL = ("reward_shaper", "sampler_filter")
 """Kinds of which a run takes a list: ``reward_shaper=[overlong_filtering,soft_overlong_punishment]``."""
@@ -108,14 +107,12 @@ class Components:
 
 @dataclass(frozen=True, kw_only=True)
 class StepPlan:
-    """Every batch size of a run, derived from P, G and the mini-batch, and what depends on them."""
+    """Every batch size of a run, derived from P, G and the mini-batch."""
 
     responses_per_step: int
     optimizer_steps_per_rollout: int
     rollout_steps: int
     warmup_optimizer_steps: int
-    old_log_probs: str
-    """trainer, engine, or update: those of the rollout step's single update, which are the same as the trainer's before it"""
 
 
 def build(cfg: DictConfig) -> Components:
@@ -123,9 +120,6 @@ def build(cfg: DictConfig) -> Components:
     penalty = _component(cfg, "kl_penalty")
     if cfg.kl_in_reward and not penalty.needs_reference:
         raise ConfigError("kl_in_reward=true needs a KL penalty: kl_penalty=none, choose k1, k2 or k3")
-    reward_function = _component(cfg, "reward_function")
-    if cfg.verifier_timeout is not None:
-        reward_function = TimeLimited(function=reward_function, seconds=cfg.verifier_timeout)
     return Components(
         task=_component(cfg, "task"),
         eval_task=_component(cfg, "eval_task") if cfg.eval_task is not None else None,
@@ -133,7 +127,7 @@ def build(cfg: DictConfig) -> Components:
         model=_component(cfg, "model"),
         lora=_component(cfg, "model.lora"),
         rollout_engine=_component(cfg, "rollout_engine"),
-        reward_function=reward_function,
+        reward_function=_component(cfg, "reward_function"),
         reward_shapers=tuple(_component(cfg, f"reward_shaper.{name}") for name in cfg.reward_shaper),
         sampler_filters=tuple(_component(cfg, f"sampler_filter.{name}") for name in cfg.sampler_filter),
         advantage_estimator=_component(cfg, "advantage_estimator"),
@@ -169,7 +163,7 @@ def validate(cfg: DictConfig) -> tuple[Components, StepPlan]:
     components = build(cfg)
     _validate_numbers(cfg)
     _validate_group_size(cfg, components)
-    _validate_what_reads_the_reward(components)
+    _validate_kl_in_reward(components)
     _validate_old_log_probs(cfg, components)
     _validate_lengths(cfg, components)
     return components, step_plan(cfg)
@@ -190,15 +184,11 @@ def step_plan(cfg: DictConfig) -> StepPlan:
             f"optimizer.warmup_optimizer_steps={optimizer.warmup_optimizer_steps} and optimizer.warmup_rollout_steps="
             f"{optimizer.warmup_rollout_steps}: set one of them, the warm-up counts either optimizer or rollout steps"
         )
-    old_log_probs = cfg.trainer.old_log_probs
-    if old_log_probs == "auto":
-        old_log_probs = "trainer" if updates > 1 else "update"
     return StepPlan(
         responses_per_step=responses,
         optimizer_steps_per_rollout=updates,
         rollout_steps=-(-cfg.trainer.max_steps // updates),
         warmup_optimizer_steps=optimizer.warmup_optimizer_steps or optimizer.warmup_rollout_steps * updates,
-        old_log_probs=old_log_probs,
     )
 
 
@@ -214,11 +204,11 @@ def _validate_numbers(cfg: DictConfig) -> None:
         "sampling.max_prompt_tokens", "trainer.max_steps", "trainer.devices", "trainer.num_nodes",
         "trainer.micro_batch_tokens", "trainer.checkpoint_every", "trainer.keep_checkpoints", "trainer.max_skipped_steps",
         "collector.max_generation_batches", "evaluation.k", "evaluation.problems", "evaluation.max_new_tokens",
-        "evaluation.temperature", "optimizer.gradient_clip", "trainer.sync_tolerance", "verifier_timeout",
+        "evaluation.temperature", "optimizer.gradient_clip", "trainer.sync_tolerance",
     )  # fmt: skip
     for key in positive:
         value = OmegaConf.select(cfg, key)
-        if value is not None and not value > 0:
+        if not value > 0:
             raise ConfigError(f"{key}={value}: must be greater than 0")
     for key in ("optimizer.learning_rate", "optimizer.weight_decay", "evaluation.every", "seed", "entropy_coefficient"):
         value = OmegaConf.select(cfg, key)
@@ -252,22 +242,12 @@ def _validate_group_size(cfg: DictConfig, components: Components) -> None:
             )
 
 
-def _validate_what_reads_the_reward(components: Components) -> None:
-    """Refuse whatever changes the reward where the advantages follow from the verdicts alone."""
+def _validate_kl_in_reward(components: Components) -> None:
     estimator = components.advantage_estimator
-    if getattr(estimator, "reads_reward", True):
-        return
-    because = f"{estimator.kind}={estimator.name} reads the verdicts, not the reward, so"
-    if components.reward_penalty is not None:
+    if components.reward_penalty is not None and not getattr(estimator, "reads_reward", True):
         raise ConfigError(
-            f"kl_in_reward=true: {because} the KL would change no advantage; set kl_in_reward=false, and the penalty joins the loss"
-        )
-    idle = [shaper.name for shaper in components.reward_shapers if getattr(shaper, "changes_reward", True)]
-    if idle:
-        rest = ",".join(shaper.name for shaper in components.reward_shapers if shaper.name not in idle)
-        raise ConfigError(
-            f"reward_shaper=[{','.join(idle)}]: {because} this would change no advantage; set reward_shaper=[{rest}], or choose "
-            "another advantage_estimator"
+            f"kl_in_reward=true: {estimator.kind}={estimator.name} reads the verdicts, not the reward, so the KL would not act; "
+            "set kl_in_reward=false, and the penalty joins the loss"
         )
 
 
