@@ -57,7 +57,9 @@ class CollectedStep:
     sampled: TensorDict
     counters: Counters
     seconds: float
-    """wall time of sampling, verifying, shaping and filtering"""
+    """wall time of sampling, verifying, shaping and filtering, and of the KL where it lowers the reward"""
+    seconds_verification: float
+    """of these, what this process waited for the reward function; an engine in a process of its own samples on meanwhile"""
 
 
 @dataclass
@@ -132,6 +134,7 @@ class Collector:
         # before the first step: P groups, all of them kept
         self._state = _State(accepted=float(prompts_per_step), judged=float(prompts_per_step))
         self._order: tuple[int, list[int]] = (-1, [])
+        self._seconds_verification = 0.0
 
     @property
     def rollout_step(self) -> int:
@@ -145,6 +148,7 @@ class Collector:
             GenerationLimit: under ``at_limit=raise``, or when not a single group was kept.
         """
         start, state, counters = time.perf_counter(), self._state, Counters()
+        self._seconds_verification = 0.0
         failures_before = self._verifier_failures
         kept = [group for group in state.carried if self._age(group) <= self.refill.max_carried_age]
         counters.carried_in, counters.dropped_groups = len(kept), len(state.carried) - len(kept)
@@ -166,7 +170,13 @@ class Collector:
         state.position, state.carried = state.position + len(generated), surplus
         state.rollout_step += 1
         sampled = stack_groups(group.rollouts for group in (generated or chosen))
-        return CollectedStep(rollouts=rollouts, sampled=sampled, counters=counters, seconds=time.perf_counter() - start)
+        return CollectedStep(
+            rollouts=rollouts,
+            sampled=sampled,
+            counters=counters,
+            seconds=time.perf_counter() - start,
+            seconds_verification=self._seconds_verification,
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """Stream position, carried groups and recent acceptance."""
@@ -230,7 +240,9 @@ class Collector:
     def _judge(self, positions: list[int], problems: list[EncodedProblem], rollouts: TensorDict) -> list[_Group]:
         """Verify, shape and filter the groups [P, G] sampled at these positions of the stream."""
         answers = [[problem.answer] * self.group_size for problem in problems]
+        start = time.perf_counter()
         verdict = self.reward_function(text_list(rollouts, "response_text"), [answer for row in answers for answer in row])
+        self._seconds_verification += time.perf_counter() - start
         shape = (len(problems), self.group_size)
         rollouts["answer"] = text_entry(answers)
         rollouts["prompt_index"] = torch.tensor([problem.index for problem in problems]).unsqueeze(1).expand(shape).contiguous()

@@ -107,12 +107,14 @@ class Components:
 
 @dataclass(frozen=True, kw_only=True)
 class StepPlan:
-    """Every batch size of a run, derived from P, G and the mini-batch."""
+    """Every batch size of a run, derived from P, G and the mini-batch, and what depends on them."""
 
     responses_per_step: int
     optimizer_steps_per_rollout: int
     rollout_steps: int
     warmup_optimizer_steps: int
+    old_log_probs: str
+    """trainer, engine, or update: those of the rollout step's single update, which are the same as the trainer's before it"""
 
 
 def build(cfg: DictConfig) -> Components:
@@ -163,7 +165,7 @@ def validate(cfg: DictConfig) -> tuple[Components, StepPlan]:
     components = build(cfg)
     _validate_numbers(cfg)
     _validate_group_size(cfg, components)
-    _validate_kl_in_reward(components)
+    _validate_what_reads_the_reward(components)
     _validate_old_log_probs(cfg, components)
     _validate_lengths(cfg, components)
     return components, step_plan(cfg)
@@ -184,11 +186,15 @@ def step_plan(cfg: DictConfig) -> StepPlan:
             f"optimizer.warmup_optimizer_steps={optimizer.warmup_optimizer_steps} and optimizer.warmup_rollout_steps="
             f"{optimizer.warmup_rollout_steps}: set one of them, the warm-up counts either optimizer or rollout steps"
         )
+    old_log_probs = cfg.trainer.old_log_probs
+    if old_log_probs == "auto":
+        old_log_probs = "trainer" if updates > 1 else "update"
     return StepPlan(
         responses_per_step=responses,
         optimizer_steps_per_rollout=updates,
         rollout_steps=-(-cfg.trainer.max_steps // updates),
         warmup_optimizer_steps=optimizer.warmup_optimizer_steps or optimizer.warmup_rollout_steps * updates,
+        old_log_probs=old_log_probs,
     )
 
 
@@ -242,12 +248,22 @@ def _validate_group_size(cfg: DictConfig, components: Components) -> None:
             )
 
 
-def _validate_kl_in_reward(components: Components) -> None:
+def _validate_what_reads_the_reward(components: Components) -> None:
+    """Refuse whatever changes the reward where the advantages follow from the verdicts alone."""
     estimator = components.advantage_estimator
-    if components.reward_penalty is not None and not getattr(estimator, "reads_reward", True):
+    if getattr(estimator, "reads_reward", True):
+        return
+    because = f"{estimator.kind}={estimator.name} reads the verdicts, not the reward, so"
+    if components.reward_penalty is not None:
         raise ConfigError(
-            f"kl_in_reward=true: {estimator.kind}={estimator.name} reads the verdicts, not the reward, so the KL would not act; "
-            "set kl_in_reward=false, and the penalty joins the loss"
+            f"kl_in_reward=true: {because} the KL would change no advantage; set kl_in_reward=false, and the penalty joins the loss"
+        )
+    idle = [shaper.name for shaper in components.reward_shapers if getattr(shaper, "changes_reward", True)]
+    if idle:
+        rest = ",".join(shaper.name for shaper in components.reward_shapers if shaper.name not in idle)
+        raise ConfigError(
+            f"reward_shaper=[{','.join(idle)}]: {because} this would change no advantage; set reward_shaper=[{rest}], or choose "
+            "another advantage_estimator"
         )
 
 

@@ -2,6 +2,7 @@
 
 import random
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -115,6 +116,20 @@ def test_keeps_the_first_mixed_groups_in_stream_order_and_counts_the_rest():
     assert step.rollouts["advantage"].tolist() == [[1.0, -1.0], [1.0, -1.0]]
     # 2 groups x 2 responses x 2 tokens
     assert counters.trained_tokens == 8
+
+
+class Unhurried(ExactMatch):
+    def __call__(self, texts, answers):
+        time.sleep(0.02)
+        return super().__call__(texts, answers)
+
+
+def test_verification_is_a_part_of_each_steps_seconds():
+    collector = make([1] * 6)
+    collector.reward_function = Unhurried()
+    for step in (collector.collect(), collector.collect()):
+        # two groups, one after the other
+        assert 2 * 0.02 <= step.seconds_verification < step.seconds
 
 
 # P = 2 at acceptance 1/2, half a standard deviation above the mean: (2 + 0.5 sqrt(2 * 0.5)) / 0.5 = 5 groups where 2 would do

@@ -12,6 +12,7 @@ limit. Config: ``reward_shaper=[linear_length_penalty]``.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from tensordict import TensorDict
 
@@ -29,6 +30,7 @@ class LinearLengthPenalty:
         factor: the full penalty, at least 0.
     """
 
+    changes_reward: ClassVar[bool] = True
     max_length: int = 20480
     factor: float = 0.5
 

@@ -14,6 +14,7 @@ Source: DAPO, arXiv:2503.14476, section 3.4. Config: ``reward_shaper=[overlong_f
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from tensordict import TensorDict
 
@@ -25,6 +26,8 @@ from rltoolkit.rollout_batch import with_entries
 @dataclass(frozen=True, kw_only=True)
 class OverlongFiltering:
     """Changes ``loss_mask``, never ``reward``."""
+
+    changes_reward: ClassVar[bool] = False
 
     def __call__(self, rollouts: TensorDict) -> TensorDict:
         """rollouts [P, G] with ``truncated`` and ``loss_mask`` -> the same with a new ``loss_mask``."""

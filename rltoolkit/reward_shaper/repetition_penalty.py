@@ -11,6 +11,7 @@ share over the response, since rewards are one number for each). Config: ``rewar
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from tensordict import TensorDict
@@ -30,6 +31,7 @@ class RepetitionPenalty:
         factor: the penalty of a response that says one thing only, at least 0.
     """
 
+    changes_reward: ClassVar[bool] = True
     ngram: int = 40
     factor: float = 1.0
 

@@ -12,6 +12,7 @@ Source: DAPO, arXiv:2503.14476, section 3.4, eq. 13. Config: ``reward_shaper=[so
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from tensordict import TensorDict
 
@@ -30,6 +31,7 @@ class SoftOverlongPunishment:
         factor: the largest penalty, at least 0.
     """
 
+    changes_reward: ClassVar[bool] = True
     max_length: int = 20480
     cache_length: int = 4096
     factor: float = 1.0

@@ -34,7 +34,8 @@ def plan_table(
         "length of the run": f"{trainer.max_steps} optimizer steps = {plan.rollout_steps} rollout steps, "
         f"warm-up {plan.warmup_optimizer_steps} optimizer steps",
         "rollouts": _joined(components.reward_shapers, "no shaper") + "; " + _joined(components.sampler_filters, "no filter"),
-        "objective": f"{components.advantage_estimator.name}; {clip}, {aggregator}, {kl}, correction {correction}",
+        "objective": f"{components.advantage_estimator.name}; {clip}, {aggregator}, {kl}, correction {correction}; "
+        f"old log-probs of the {plan.old_log_probs}",
         "files": str(folder),
     }
     if resumed_from is not None:

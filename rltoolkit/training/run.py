@@ -86,9 +86,9 @@ def train(cfg: DictConfig, components: Components, plan: StepPlan, folder: Path,
 
     def annotate(rows: TensorDict) -> TensorDict:
         with run_log.scoring():
-            if cfg.trainer.old_log_probs == "engine":
+            if plan.old_log_probs == "engine":
                 rows["old_log_probs"] = rows["rollout_log_probs"]
-            elif cfg.trainer.old_log_probs == "trainer" or plan.optimizer_steps_per_rollout > 1:
+            elif plan.old_log_probs == "trainer":
                 rows["old_log_probs"] = module.score(rows)
         return rows
 

@@ -78,6 +78,7 @@ class RunLog(L.Callback):
 
     ``seconds`` is the time of training so far, without start, evaluations and checkpoints. It is the sum of ``seconds_generation``
     and ``seconds_score``, once for each rollout step, and of ``seconds_update``, ``seconds_sync`` and ``seconds_parity`` of every row.
+    ``seconds_verification`` is the part of ``seconds_generation`` in which the first process waited for the reward function.
     """
 
     def __init__(self, folder: Path, *, rollouts_every: int, sync_metrics: Callable[[], dict[str, float]]) -> None:
@@ -98,6 +99,7 @@ class RunLog(L.Callback):
         metrics["rollout_step"] = rollout_step
         metrics["generated_tokens_total"] = self.generated_tokens
         metrics["seconds_generation"] = step.seconds
+        metrics["seconds_verification"] = step.seconds_verification
         metrics["tokens_per_second_generation"] = step.counters.generated_tokens / max(step.seconds, 1e-9)
         metrics["seconds_score"] = 0.0
         self._rollout_metrics = metrics

@@ -96,12 +96,41 @@ def test_length_based_shapers_follow_the_runs_own_limit():
             ["kl_in_reward=true", "kl_penalty=k1", "advantage_estimator=max_rl"],
             r"kl_in_reward=true: advantage_estimator=max_rl reads the verdicts",
         ),
+        (
+            ["+experiment=dapo", "advantage_estimator=max_rl"],
+            r"reward_shaper=\[soft_overlong_punishment\]: advantage_estimator=max_rl .* set reward_shaper=\[overlong_filtering\]",
+        ),
+        (["trainer.old_log_probs=vllm"], r"trainer\.old_log_probs=vllm: must be one of auto, trainer, engine"),
+        (
+            ["trainer.old_log_probs=engine", "importance_correction=tis"],
+            r"trainer\.old_log_probs=engine: importance_correction=tis .* would find no difference",
+        ),
         (["trainer.compute_dtype=int8"], r"trainer\.compute_dtype=int8: must be one of bfloat16"),
     ],
 )
 def test_contradictions_are_refused_with_the_numbers(overrides, message):
     with pytest.raises(ConfigError, match=message):
         compose.validate(composed(*overrides))
+
+
+def test_what_shapes_the_mask_alone_goes_with_verdicts():
+    compose.validate(composed("reward_shaper=[overlong_filtering]", "advantage_estimator=max_rl"))
+
+
+@pytest.mark.parametrize(
+    ("asked", "updates", "taken"),
+    [
+        ("auto", 2, "trainer"),
+        ("auto", 1, "update"),  # the update's own log-probs are those before it
+        ("trainer", 1, "trainer"),
+        ("engine", 2, "engine"),
+        ("engine", 1, "engine"),
+    ],
+)
+def test_whose_log_probs_are_the_old_ones(asked, updates, taken):
+    # 8 prompts x 4 responses = 32
+    sizes = ["prompts_per_step=8", "group_size=4", f"mini_batch_size={32 // updates}"]
+    assert compose.step_plan(composed(*sizes, f"trainer.old_log_probs={asked}")).old_log_probs == taken
 
 
 def test_a_preset_this_machine_cannot_run_says_so():

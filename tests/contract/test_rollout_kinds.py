@@ -185,6 +185,7 @@ class TestRewardShaper:
         changed = {key for key in before if not same(before[key], after[key])}
         assert changed
         assert changed <= {"reward", "loss_mask"}
+        assert ("reward" in changed) == registry.get("reward_shaper", name).changes_reward
         assert shaped["reward"].dtype == torch.float32
         assert shaped["reward"].isfinite().all()
         assert not (shaped["loss_mask"] & ~mixed_rollouts["loss_mask"]).any()

@@ -14,6 +14,13 @@ SMALL = [
     "collector.max_generation_batches=2", "trainer.checkpoint_every=1",
 ]  # fmt: skip
 
+# Hardly one answer in a hundred is right after so short a warm start. With 16 responses to each of three prompts that ask for small
+# sums, a group in five has a right one and is kept, so a rollout step goes on sampling until it has its three.
+REFILL = [
+    "+experiment=dapo", "task.max_operands=2", "task.max_operand=4", "task.eval_size=4", "prompts_per_step=3", "group_size=16",
+    "mini_batch_size=24", "collector.max_generation_batches=20", "sampling.max_new_tokens=24", "cache_length=18",
+]  # fmt: skip
+
 
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory) -> Path:
@@ -34,6 +41,13 @@ def command(cache):
         return subprocess.run(arguments, env=environment, capture_output=True, text=True, check=False, timeout=600, **options)
 
     return run
+
+
+def assert_refill_was_at_work(rows: list[dict[str, str]]) -> None:
+    """Of a run with ``REFILL``: every group trained on passed the filter, others did not, and some were left for a later step."""
+    assert all(row["kept_groups"] == "3" and row["filled_groups"] == "0" for row in rows)
+    assert sum(int(row["rejected_all_wrong"]) for row in rows) > 0
+    assert sum(int(row["carried_in"]) for row in rows) > 0
 
 
 def table(path: Path) -> list[dict[str, str]]:

@@ -4,13 +4,15 @@ import json
 import signal
 import time
 from dataclasses import fields
+from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from rltoolkit.counters import Counters
 
-from .conftest import table
+from .conftest import REFILL, assert_refill_was_at_work, table
 
 
 def test_dapo_through_vllm(command, tmp_path):
@@ -28,7 +30,9 @@ def test_dapo_through_vllm(command, tmp_path):
     sampled = [json.loads(line) for line in (run / "rollouts" / "step_00001.jsonl").read_text().splitlines()]
     assert {"response", "answer", "correct", "reward", "advantage"} <= sampled[0].keys()
     # what a person sees: the table with the derived numbers, and none of the libraries' chatter
-    assert "16 responses -> 2 optimizer steps a rollout step" in " ".join(done.stdout.split())
+    said = " ".join(done.stdout.replace("│", " ").split())
+    assert "16 responses -> 2 optimizer steps a rollout step" in said
+    assert "old log-probs of the trainer" in said
     for chatter in ("WARNING", "INFO", "torchrl]", "GPU available"):
         assert chatter not in done.stdout + done.stderr
 
@@ -48,7 +52,7 @@ def test_dapo_through_vllm(command, tmp_path):
 
 
 def test_stopped_and_continued_equals_uninterrupted_and_two_ranks_equal_one(command, tmp_path):
-    base = ["+experiment=dapo", "rollout_engine=transformers", "cache_length=50"]
+    base = [*REFILL, "rollout_engine=transformers"]
     whole = command(*base, "trainer.max_steps=10", f"hydra.run.dir={tmp_path / 'whole'}")
     assert whole.returncode == 0, whole.stdout + whole.stderr
     for steps in (3, 10):  # 3 is in the middle of the second rollout step
@@ -58,8 +62,9 @@ def test_stopped_and_continued_equals_uninterrupted_and_two_ranks_equal_one(comm
     assert two.returncode == 0, two.stdout + two.stderr
     expected = table(tmp_path / "whole" / "metrics.csv")
     assert [row["optimizer_step"] for row in expected] == [str(step) for step in range(1, 11)]
-    assert sum(int(row["rejected_all_wrong"]) for row in expected) > 0  # refill was at work
+    assert_refill_was_at_work(expected)
     assert all(float(row["gradient_norm"]) > 0 for row in expected)
+    assert_seconds_add_up(expected)
     for other, tolerance in (("part", 1e-6), ("two", 1e-4)):
         found = table(tmp_path / other / "metrics.csv")
         for name in ("optimizer_step", "rollout_step", "accuracy", *(field.name for field in fields(Counters))):
@@ -67,6 +72,26 @@ def test_stopped_and_continued_equals_uninterrupted_and_two_ranks_equal_one(comm
         for name in ("loss", "gradient_norm", "entropy", "ratio"):
             ours, theirs = ([float(row[name]) for row in rows] for rows in (expected, found))
             assert theirs == pytest.approx(ours, abs=tolerance, rel=tolerance), (other, name)
+        for sample in sorted((tmp_path / "whole" / "rollouts").iterdir()):  # all three groups of a rollout step
+            assert what_was_sampled(tmp_path / other / "rollouts" / sample.name) == what_was_sampled(sample), (other, sample.name)
+        assert_seconds_add_up(found)
+
+
+def assert_seconds_add_up(rows: list[dict[str, str]]) -> None:
+    """``seconds`` of the last row is the sum of the phases, also of a run that was stopped and continued."""
+    total = 0.0
+    for before, row in pairwise([{"rollout_step": "0"}, *rows]):
+        seconds = {name: float(value or 0) for name, value in row.items() if name.startswith("seconds_")}
+        assert 0 < seconds["seconds_verification"] < seconds["seconds_generation"]
+        if row["rollout_step"] != before["rollout_step"]:
+            total += seconds["seconds_generation"] + seconds["seconds_score"]
+        total += sum(seconds[f"seconds_{phase}"] for phase in ("update", "sync", "parity"))
+        assert float(row["seconds"]) == pytest.approx(total, rel=1e-4)  # the file has six digits
+
+
+def what_was_sampled(path: Path) -> list[tuple]:
+    keys = ("prompt_index", "response", "correct", "policy_version")
+    return [tuple(json.loads(line)[key] for key in keys) for line in path.read_text().splitlines()]
 
 
 @pytest.mark.parametrize("engine", ["vllm", "transformers"])
@@ -127,6 +152,7 @@ def test_kl_in_the_reward(command, tmp_path):
     assert float(rows[0]["reward_kl"]) == pytest.approx(0, abs=1e-3)
     assert abs(float(rows[2]["reward_kl"])) > 0.05
     assert "kl_reference" not in rows[0]  # no longer a part of the loss
+    assert "kl k1 in the reward" in " ".join(done.stdout.replace("│", " ").split())
     refused = command("+experiment=grpo", "kl_in_reward=true", f"hydra.run.dir={tmp_path / 'none'}")
     assert refused.returncode == 2
     assert "kl_in_reward=true needs a KL penalty" in refused.stderr
