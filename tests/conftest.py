@@ -14,6 +14,12 @@ from rltoolkit.rollout_batch import text_entry
 PROMPT_LENGTH = 2
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Tests marked ``gpu`` run where there is one: ``pytest -m gpu``."""
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("needs a GPU (torch.cuda.is_available() is False)")
+
+
 def _rollouts(
     *,
     reward: Sequence[Sequence[float]],

@@ -24,11 +24,11 @@ def quiet_transformers() -> ModuleType:
     return transformers
 
 
-def load_policy(path: Path, attention: str = "sdpa") -> PolicyModel:
-    """The model of a directory, on the CPU, with float32 weights and transformers' ``attention`` implementation."""
+def load_policy(path: Path, attention: str = "sdpa", dtype: torch.dtype = torch.float32) -> PolicyModel:
+    """The model of a directory, on the CPU, with weights of ``dtype`` and transformers' ``attention`` implementation."""
     transformers = quiet_transformers()
     model = transformers.AutoModelForCausalLM.from_pretrained(
-        path, dtype=torch.float32, attn_implementation=attention, local_files_only=True
+        path, dtype=dtype, attn_implementation=attention, local_files_only=True
     )
     return PolicyModel(model)
 

@@ -58,15 +58,13 @@ class RestartingEngine:
 
     def update_weights(self, weights: Iterable[tuple[str, Tensor]], version: int) -> None:
         """See ``RolloutEngine.update_weights``."""
-        for name, tensor in weights:
-            if name in self._weights:
-                self._weights[name].copy_(tensor)  # into the same memory as before: new memory costs as much as the copy
-            else:
-                self._weights[name] = tensor.detach().to("cpu", copy=True)
         self._version, self._restarted = version, False
+        kept = self._keep(weights)
         try:
-            self.engine.update_weights(iter(self._weights.items()), version)
+            self.engine.update_weights(kept, version)
         except EngineDied as death:
+            for _ in kept:  # to the end: reading weights is a collective
+                pass
             self.restart(death)
 
     def sleep(self) -> None:
@@ -78,6 +76,15 @@ class RestartingEngine:
         """See ``RolloutEngine.close``."""
         self._closed = True
         self.engine.close()
+
+    def _keep(self, weights: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
+        """The weights as they come, each copied on its way."""
+        for name, tensor in weights:
+            if name in self._weights:
+                self._weights[name].copy_(tensor)  # into the same memory as before: new memory costs as much as the copy
+            else:
+                self._weights[name] = tensor.detach().to("cpu", copy=True)
+            yield name, tensor
 
     def restart(self, death: EngineDied) -> None:
         """Start the engine anew, on the weights last sent. Raises EngineDied for the second death in a rollout step."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing.connection
+import pickle
 import tempfile
 import threading
 from collections.abc import Iterable
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ class WeightReload:
     model_runner: Any
     vllm_config: Any
 
-    def replace_weights(self, weights: list[tuple[str, Tensor]]) -> None:
+    def replace_weights(self, weights: Iterable[tuple[str, Tensor]]) -> None:
         """Load tensors under their checkpoint names, through the model's own loader (fused and sharded weights included)."""
         from vllm.config import set_current_vllm_config
 
@@ -32,7 +34,13 @@ class WeightReload:
 
     def replace_weights_from(self, path: str) -> None:
         """The same, from a file that ``torch.save`` wrote."""
-        self.replace_weights(list(torch.load(path, map_location="cpu", mmap=True).items()))
+        self.replace_weights(torch.load(path, map_location="cpu", mmap=True).items())
+
+    def replace_weights_by_handle(self, handles: bytes) -> None:
+        """The same, read where the trainer holds them; see ``memory_handles``."""
+        self.replace_weights(pickle.loads(handles))
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()  # the trainer may change them when this returns
 
 
 def watched_processes(core: Any) -> list[Any]:
@@ -53,6 +61,17 @@ def watched_processes(core: Any) -> list[Any]:
 
     threading.Thread(target=wake_waiters, name="rollout-engine-watch", daemon=True).start()
     return processes
+
+
+def memory_handles(weights: Iterable[tuple[str, Tensor]]) -> bytes:
+    """CUDA's handles of the tensors' memory (torch's reductions), from which another process of this machine reads them.
+
+    The tensors must live until it has. vLLM's own transfer sends the same handles, but only where all processes let pickles in
+    (VLLM_ALLOW_INSECURE_SERIALIZATION), and it needs a collective of all ranks, of which one may be restarting its engine.
+    """
+    import torch.multiprocessing  # noqa: F401 - teaches the pickler
+
+    return bytes(ForkingPickler.dumps([(name, tensor.detach()) for name, tensor in weights]))
 
 
 class SharedFile:

@@ -40,7 +40,7 @@ class PolicyModule(L.LightningModule):
         optimizer, warmup_optimizer_steps: AdamW's settings and the length of the linear warm-up.
         settings: micro-batch budget, precision, patience with non-finite steps.
         temperature: the sampling temperature, which divides the logits here too.
-        reference: a frozen policy for the KL penalty, where it needs one.
+        reference: a frozen policy for the KL penalty, where it needs one; in ``settings.compute_dtype``, as the policy computes.
     """
 
     def __init__(
@@ -78,8 +78,8 @@ class PolicyModule(L.LightningModule):
         dtype = getattr(torch, self.settings.compute_dtype)
         if self.trainer.world_size > 1 or dtype != torch.float32:
             self._shard(MixedPrecisionPolicy() if dtype == torch.float32 else MixedPrecisionPolicy(dtype, torch.float32))
-        for reference in self._reference:
-            reference.to(self.device).requires_grad_(False).eval()
+        for reference in self._reference:  # self.device is still the CPU here
+            reference.to(self.trainer.strategy.root_device).requires_grad_(False).eval()
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW with a linear warm-up, then a constant learning rate."""
@@ -139,14 +139,15 @@ class PolicyModule(L.LightningModule):
     @torch.no_grad()
     def score(self, batch: TensorDict, mask_key: str = "loss_mask", reference: bool = False) -> Tensor:
         """Log-probs [N, T] of the tokens under a mask, by the policy as it is now or by the reference; the ranks share the rows."""
-        model = self._reference[0] if reference else self.policy
+        model, came_from = self._reference[0] if reference else self.policy, batch[mask_key].device
+        batch = batch.to(self.device)  # a new rollout step lies in main memory
         log_probs = torch.zeros(batch[mask_key].shape, device=self.device)
         for rows in self._my_micro_batches(batch, mask_key):
             micro = _crop(batch[rows])
             statistics = self._statistics(model, micro, mask_key)
             if len(rows):  # an empty micro-batch only keeps the ranks' collectives in step
                 log_probs[rows, : statistics.log_probs.shape[1]] = statistics.log_probs
-        return self._over_ranks(log_probs, "sum")
+        return self._over_ranks(log_probs, "sum").to(came_from)
 
     def full_weights(self) -> Iterator[tuple[str, Tensor]]:
         """(Hugging Face name, whole tensor) of every parameter; a collective, so every rank has to iterate."""

@@ -70,7 +70,7 @@ def train(cfg: DictConfig, components: Components, plan: StepPlan, folder: Path,
         settings=cast(TrainerConfig, OmegaConf.to_object(cfg.trainer)),
         warmup_optimizer_steps=plan.warmup_optimizer_steps,
         temperature=cfg.sampling.temperature,
-        reference=load_policy(model_path) if components.needs_reference else None,
+        reference=load_reference(cfg, model_path) if components.needs_reference else None,
     )
     save_model_files(model_path, folder)
     resumed_from = newest_checkpoint(folder)
@@ -149,12 +149,17 @@ def load_problems(cfg: DictConfig, components: Components) -> tuple[list[Problem
 
 def load_trained_policy(cfg: DictConfig, components: Components, model_path: Path) -> PolicyModel:
     """The model, with adapters where ``model.lora`` asks for them. Raises ConfigError for layers that it does not have."""
-    policy = load_policy(model_path, best_attention("cpu" if on_cpu(cfg.trainer) else "cuda", cfg.trainer.compute_dtype))
+    policy = load_policy(model_path, attention(cfg.trainer))
     try:
         add_adapters(policy.causal_lm, components.lora, cfg.seed)
     except ValueError as error:
         raise ConfigError(str(error)) from error
     return policy
+
+
+def load_reference(cfg: DictConfig, model_path: Path) -> PolicyModel:
+    """The policy that training starts from. It computes as the trained one does, so that at the start their log-probs are equal."""
+    return load_policy(model_path, attention(cfg.trainer), getattr(torch, cfg.trainer.compute_dtype))
 
 
 def encode_problems(
@@ -280,6 +285,11 @@ def make_trainer(cfg: DictConfig, folder: Path, callbacks: list[L.Callback]) -> 
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
     )
+
+
+def attention(settings: TrainerConfig) -> str:
+    """The attention to train with, by transformers' name."""
+    return best_attention("cpu" if on_cpu(settings) else "cuda", settings.compute_dtype)
 
 
 def on_cpu(settings: TrainerConfig) -> bool:
