@@ -66,13 +66,13 @@ def time_parts(overrides: list[str]) -> dict[str, list[float]]:
     import torch
     from lightning.fabric.utilities.seed import seed_everything
 
-    from rltoolkit import compose
     from rltoolkit.model.loading import encode, load_policy, load_tokenizer
-    from rltoolkit.training.run import collector_factory, encode_problems, load_problems
+    from rltoolkit.plan import validate
+    from rltoolkit.training.parts import collector_factory, encode_problems, load_problems
 
     cfg = composed(overrides)
     seed_everything(cfg.seed, verbose=False)
-    components, _ = compose.validate(cfg)
+    components, _ = validate(cfg)
     model_path = components.model(cfg.seed)
     tokenizer, policy = load_tokenizer(model_path), load_policy(model_path)
     if cfg.trainer.compute_dtype == "bfloat16":

@@ -38,10 +38,10 @@ from typing import Any, NamedTuple
 
 from real_run import UNEVALUATED, composed, rollout_steps, write_csv
 
-from rltoolkit import compose
 from rltoolkit.model.loading import encode, load_tokenizer
 from rltoolkit.model.smollm2_135m import SmolLM2
-from rltoolkit.training.run import encode_problems, load_problems
+from rltoolkit.plan import validate
+from rltoolkit.training.parts import encode_problems, load_problems
 
 HERE = Path(__file__).parent
 Row = dict[str, Any]
@@ -129,7 +129,7 @@ def time_trl(python: Path, settings: Row) -> list[Row]:
 def trl_settings(overrides: list[str]) -> Row:
     """What a run of rltoolkit with these overrides trains on, for TRL: numbers, model, and its prompts in their order."""
     cfg = composed(overrides)
-    components, plan = compose.validate(cfg)
+    components, plan = validate(cfg)
     model_path = components.model(cfg.seed)
     tokenizer, chat = load_tokenizer(model_path), components.model.chat
     problems, _ = load_problems(cfg, components)

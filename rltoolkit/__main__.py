@@ -47,6 +47,7 @@ from rich.console import Console  # noqa: E402
 from rltoolkit import compose, registry, sweep  # noqa: E402
 from rltoolkit.collector import GenerationLimit  # noqa: E402
 from rltoolkit.config import ConfigError  # noqa: E402
+from rltoolkit.plan import StepPlan, validate, validate_hardware  # noqa: E402
 from rltoolkit.rollout_engine.base import EngineDied  # noqa: E402
 from rltoolkit.rollout_engine.parity import StaleWeights  # noqa: E402
 from rltoolkit.run_folder import RunFolder, is_first_process  # noqa: E402
@@ -92,7 +93,7 @@ def job(cfg: DictConfig) -> int:
     global _exit_status
     settings = HydraConfig.get()
     console = Console(quiet=not is_first_process())
-    components, plan = compose.validate(cfg)
+    components, plan = validate(cfg)
     choices = settings.runtime.choices
     stamps = {
         "ablation": choices.get("ablation"),
@@ -103,12 +104,12 @@ def job(cfg: DictConfig) -> int:
     folder = RunFolder(Path(settings.runtime.output_dir), cfg, stamps)
     if settings.mode == RunMode.MULTIRUN:
         return sweep.run_in_fresh_process(folder, console)
-    compose.validate_hardware(cfg)
+    validate_hardware(cfg)
     _exit_status = run(cfg, components, plan, folder, console)
     return _exit_status
 
 
-def run(cfg: DictConfig, components: compose.Components, plan: compose.StepPlan, folder: RunFolder, console: Console) -> int:
+def run(cfg: DictConfig, components: compose.Components, plan: StepPlan, folder: RunFolder, console: Console) -> int:
     """Train in a folder of its own. Returns the exit status."""
     if not is_first_process():
         from rltoolkit.training.run import train

@@ -43,9 +43,11 @@ def evaluate_target(target: Path | None, overrides: list[str], output: Path | No
     from rltoolkit.config import ConfigError
     from rltoolkit.export import export
     from rltoolkit.model.loading import encode, load_tokenizer
+    from rltoolkit.plan import validate
     from rltoolkit.run_folder import read_run
     from rltoolkit.training.checkpoints import newest_checkpoint
-    from rltoolkit.training.run import announce_evaluation, evaluate_policy, load_problems, start_engine
+    from rltoolkit.training.parts import load_problems, start_engine
+    from rltoolkit.training.run import announce_evaluation, evaluate_policy
 
     check_choices(overrides)
     compose.publish()
@@ -58,7 +60,7 @@ def evaluate_target(target: Path | None, overrides: list[str], output: Path | No
         overrides = [override for override in run["overrides"] if not override.startswith("hydra")] + overrides
     with initialize_config_module("rltoolkit.conf", version_base=None):
         cfg = hydra_compose("config", overrides=overrides)
-    components, _ = compose.validate(cfg)
+    components, _ = validate(cfg)
     _, held_out = load_problems(cfg, components)
     with tempfile.TemporaryDirectory() as folder:
         model_path = export(checkpoint, Path(folder) / "model") if checkpoint is not None else components.model(cfg.seed)

@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 
 from rltoolkit import compose, registry
 from rltoolkit.config import ConfigError
+from rltoolkit.plan import step_plan, validate, validate_hardware
 
 CONF = Path(__file__).parents[2] / "conf"
 TABLE_1 = ["naive_grpo", "overlong_filtering", "clip_higher", "soft_overlong_punishment", "token_level_loss", "dynamic_sampling"]
@@ -28,7 +29,7 @@ def composed(*overrides: str) -> DictConfig:
 @pytest.mark.parametrize("preset", options("preset"))
 def test_every_preset_composes_and_its_numbers_agree(preset):
     cfg = composed(f"preset={preset}")
-    assert compose.step_plan(cfg).optimizer_steps_per_rollout == cfg.prompts_per_step * cfg.group_size // cfg.mini_batch_size
+    assert step_plan(cfg).optimizer_steps_per_rollout == cfg.prompts_per_step * cfg.group_size // cfg.mini_batch_size
     compose.build(cfg)
 
 
@@ -50,7 +51,7 @@ def test_every_component_is_an_option(kind):
 
 def test_the_paper_preset_holds_the_papers_numbers():
     cfg = composed("preset=paper")
-    plan = compose.step_plan(cfg)
+    plan = step_plan(cfg)
     # 512 prompts x 16 responses = 8,192; mini-batches of 512 -> 16 updates; warm-up 20 rollout steps = 320 updates
     assert (plan.responses_per_step, plan.optimizer_steps_per_rollout, plan.warmup_optimizer_steps) == (8192, 16, 320)
     assert (cfg.sampling.max_new_tokens, cfg.cache_length, cfg.optimizer.learning_rate) == (20480, 4096, 1e-6)
@@ -110,11 +111,11 @@ def test_length_based_shapers_follow_the_runs_own_limit():
 )
 def test_contradictions_are_refused_with_the_numbers(overrides, message):
     with pytest.raises(ConfigError, match=message):
-        compose.validate(composed(*overrides))
+        validate(composed(*overrides))
 
 
 def test_what_shapes_the_mask_alone_goes_with_verdicts():
-    compose.validate(composed("reward_shaper=[overlong_filtering]", "advantage_estimator=max_rl"))
+    validate(composed("reward_shaper=[overlong_filtering]", "advantage_estimator=max_rl"))
 
 
 @pytest.mark.parametrize(
@@ -130,9 +131,9 @@ def test_what_shapes_the_mask_alone_goes_with_verdicts():
 def test_whose_log_probs_are_the_old_ones(asked, updates, taken):
     # 8 prompts x 4 responses = 32
     sizes = ["prompts_per_step=8", "group_size=4", f"mini_batch_size={32 // updates}"]
-    assert compose.step_plan(composed(*sizes, f"trainer.old_log_probs={asked}")).old_log_probs == taken
+    assert step_plan(composed(*sizes, f"trainer.old_log_probs={asked}")).old_log_probs == taken
 
 
 def test_a_preset_this_machine_cannot_run_says_so():
     with pytest.raises(ConfigError, match=r"needs 128 GPUs .*preset=laptop runs on a CPU"):
-        compose.validate_hardware(composed("preset=paper"))
+        validate_hardware(composed("preset=paper"))
