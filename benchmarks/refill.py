@@ -38,8 +38,9 @@ import torch
 from tensordict import TensorDict
 
 from rltoolkit.advantage_estimator import GroupCentered
-from rltoolkit.collector import Collector, EncodedProblem
+from rltoolkit.collector import Collector
 from rltoolkit.prompt_sampler import Sequential
+from rltoolkit.prompt_stream import EncodedProblem, PromptStream
 from rltoolkit.refill import Refill
 from rltoolkit.reward_function import ExactMatch
 from rltoolkit.rollout_batch import text_entry
@@ -136,8 +137,7 @@ def simulated_group(accepted: bool, version: int) -> TensorDict:
 def make_collector(engine: SimulatedEngine, prompts: int, **refill: Any) -> Collector:
     return Collector(
         engine=engine,
-        problems=[EncodedProblem(tokens=[0], answer="yes", index=0)],
-        prompt_sampler=Sequential(),
+        prompts=PromptStream([EncodedProblem(tokens=[0], answer="yes", index=0)], Sequential(), seed=0),
         reward_function=ExactMatch(),
         reward_shapers=[],
         sampler_filters=[DynamicSampling()],
@@ -145,7 +145,6 @@ def make_collector(engine: SimulatedEngine, prompts: int, **refill: Any) -> Coll
         prompts_per_step=prompts,
         group_size=GROUP,
         sampling=Sampling(),
-        seed=0,
         refill=Refill(max_generation_batches=100, **refill),
     )
 

@@ -84,16 +84,17 @@ def time_parts(overrides: list[str]) -> dict[str, list[float]]:
 
     problems = encode_problems(train_problems, encode_problem, cfg.sampling.max_prompt_tokens)
     optimizer = torch.optim.AdamW(policy.parameters(), lr=0.0, weight_decay=0.0, fused=True)
-    stream = collector_factory(cfg, components, problems, model_path, lambda rollouts: rollouts, None)(
+    collector = collector_factory(cfg, components, problems, model_path, lambda rollouts: rollouts, None)(
         SimpleNamespace(global_rank=0, world_size=1)
     )
     budget = max(cfg.trainer.micro_batch_tokens // (cfg.sampling.max_prompt_tokens + cfg.sampling.max_new_tokens), 1)
     times: dict[str, list[float]] = {"bare_sampling": [], "bare_updates": [], "tokens": []}
     for step in range(STEPS):
         positions = range(step * cfg.prompts_per_step, (step + 1) * cfg.prompts_per_step)
-        prompts = [stream.problem_at(position).tokens for position in positions]
+        prompts = [collector.prompts.problem_at(position).tokens for position in positions]
         start = time.perf_counter()
-        rollouts = stream.engine.generate(prompts, cfg.group_size, stream.sampling, [stream.seed_at(each) for each in positions])
+        seeds = [collector.prompts.seed_at(position) for position in positions]
+        rollouts = collector.engine.generate(prompts, cfg.group_size, collector.sampling, seeds)
         sampled = time.perf_counter()
         for rows in rollouts.select("input_ids", "response_mask").reshape(-1).split(cfg.mini_batch_size):
             for part in rows.split(max(budget, cfg.group_size)):
@@ -104,7 +105,7 @@ def time_parts(overrides: list[str]) -> dict[str, list[float]]:
         times["bare_sampling"].append(sampled - start)
         times["bare_updates"].append(time.perf_counter() - sampled)
         times["tokens"].append(int(rollouts["response_mask"].sum()))
-    stream.engine.close()
+    collector.engine.close()
     return {name: values[1:] for name, values in times.items()}
 
 

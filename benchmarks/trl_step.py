@@ -19,12 +19,14 @@ engine and the check that they arrived. Tokens are sampled on both sides, so len
   gives a probability of about 1e-8, so that every response has exactly 48 tokens on both sides; the column "length" proves it.
 
 Every measurement is a process of its own with one warm-up step, the sides take turns, and medians are printed. Run it on a quiet
-machine: threads that wait for a busy core made TRL's steps up to ten times slower. All steps go to trl_step.csv.
+machine: threads that wait for a busy core made TRL's steps up to ten times slower. All steps go to trl_step.csv; those of cases
+that are not measured this time stay there, and in the table.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import os
 import statistics
@@ -99,7 +101,7 @@ CASES = {
 def main() -> None:
     """Measure, write trl_step.csv as it grows, print the table."""
     arguments = parse_arguments()
-    rows: list[Row] = []
+    rows = [row for row in earlier_rows() if row["case"] not in arguments.cases]
     with tempfile.TemporaryDirectory() as scratch:
         for repetition, name in product(range(arguments.repetitions), arguments.cases):
             case = CASES[name]
@@ -118,6 +120,15 @@ def main() -> None:
                 write_csv(__file__, rows)
                 print(f"{repetition}  {name:18}  {system:30}  {median(measured, 'seconds'):7.2f} s a step", flush=True)
     print_table(rows)
+
+
+def earlier_rows() -> list[Row]:
+    """What trl_step.csv holds."""
+    with Path(__file__).with_suffix(".csv").open(newline="") as file:
+        return [
+            {name: value if name in ("case", "system") else float(value) for name, value in row.items()}
+            for row in csv.DictReader(file)
+        ]
 
 
 def time_trl(python: Path, settings: Row) -> list[Row]:

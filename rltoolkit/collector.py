@@ -1,10 +1,10 @@
 """The collector: prompts -> rollouts -> rewards -> shaping -> filter and refill -> advantages.
 
-Prompts form one endless stream; its order is a function of the seed alone. Position i of the stream has a problem and a
-random seed of its own, so the groups kept in a rollout step, the first P in stream order that pass the filters, are a function
-of (seed, policy): the number of ranks, the engine's batching and the order in which groups finish do not matter. Groups kept
-beyond P are carried to the next step together with their policy version. With ``carry_surplus=False`` a step ends with its
-last group instead: whatever was submitted beyond it is dropped, and its prompts are sampled again.
+Prompts form one endless stream (``prompt_stream``), of which each position has a problem and a random seed of its own. So the
+groups kept in a rollout step, the first P in stream order that pass the filters, are a function of (seed, policy): the number of
+ranks, the engine's batching and the order in which groups finish do not matter. Groups kept beyond P are carried to the next step
+together with their policy version. With ``carry_surplus=False`` a step ends with its last group instead: whatever was submitted
+beyond it is dropped, and its prompts are sampled again.
 
 Groups are verified and filtered as they finish, while the others are being sampled, and ``refill.Schedule`` says at once which
 positions come next.
@@ -21,6 +21,7 @@ import torch
 from tensordict import TensorDict
 
 from rltoolkit.counters import Counters
+from rltoolkit.prompt_stream import EncodedProblem, PromptStream
 from rltoolkit.refill import AtLimit, Refill, Schedule
 from rltoolkit.rollout_batch import stack_groups, text_entry, text_list
 from rltoolkit.rollout_engine.base import RolloutEngine, RolloutStream, Sampling
@@ -34,15 +35,6 @@ for the slowest every time."""
 
 class GenerationLimit(RuntimeError):
     """The generation limit was reached before P groups were kept; the message says what was rejected and why."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class EncodedProblem:
-    """A prompt as token ids, with its reference answer and its row in the task."""
-
-    tokens: list[int]
-    answer: str
-    index: int
 
 
 @dataclass
@@ -85,8 +77,7 @@ class Collector:
 
     Args:
         engine: samples responses.
-        problems: the encoded training problems.
-        prompt_sampler: the order of each pass over them.
+        prompts: the stream of training problems.
         reward_function, reward_shapers, sampler_filters, advantage_estimator: the components.
         prompts_per_step: P. group_size: G.
         rank, world_size, all_gather: positions are dealt to the ranks in turn; ``all_gather`` collects one Python object from
@@ -99,8 +90,7 @@ class Collector:
         self,
         *,
         engine: RolloutEngine,
-        problems: Sequence[EncodedProblem],
-        prompt_sampler: Callable[[int, int, int], torch.Tensor],
+        prompts: PromptStream,
         reward_function: Any,
         reward_shapers: Sequence[Any],
         sampler_filters: Sequence[Any],
@@ -108,7 +98,6 @@ class Collector:
         prompts_per_step: int,
         group_size: int,
         sampling: Sampling,
-        seed: int,
         refill: Refill | None = None,
         rank: int = 0,
         world_size: int = 1,
@@ -117,8 +106,7 @@ class Collector:
         on_progress: Callable[[int, int], None] = lambda kept, needed: None,
     ) -> None:
         self.engine = engine
-        self.problems = problems
-        self.prompt_sampler = prompt_sampler
+        self.prompts = prompts
         self.reward_function = reward_function
         self.reward_shapers = reward_shapers
         self.sampler_filters = sampler_filters
@@ -126,14 +114,12 @@ class Collector:
         self.prompts_per_step = prompts_per_step
         self.group_size = group_size
         self.sampling = sampling
-        self.seed = seed
         self.refill = refill or Refill()
         self.rank, self.world_size, self.all_gather = rank, world_size, all_gather
         self.adjust = adjust
         self.on_progress = on_progress
         # before the first step: P groups, all of them kept
         self._state = _State(accepted=float(prompts_per_step), judged=float(prompts_per_step))
-        self._order: tuple[int, list[int]] = (-1, [])
         self._seconds_verification = 0.0
 
     @property
@@ -218,10 +204,10 @@ class Collector:
     def _submit(self, stream: RolloutStream, offsets: range, first: int) -> dict[int, EncodedProblem]:
         """Submit this rank's share of the positions; returns their problems."""
         positions = [first + offset for offset in offsets if (first + offset) % self.world_size == self.rank]
-        problems = {position: self.problem_at(position) for position in positions}
+        problems = {position: self.prompts.problem_at(position) for position in positions}
         if problems:
-            prompts = [problem.tokens for problem in problems.values()]
-            stream.submit(positions, prompts, [self.seed_at(position) for position in positions])
+            token_ids = [problem.tokens for problem in problems.values()]
+            stream.submit(positions, token_ids, [self.prompts.seed_at(position) for position in positions])
         return problems
 
     def _next_groups(self, stream: RolloutStream, running: dict[int, EncodedProblem]) -> list[_Group]:
@@ -255,20 +241,6 @@ class Collector:
         for sampler_filter in self.sampler_filters:
             keep &= sampler_filter(rollouts)
         return [_Group(*row) for row in zip(positions, rollouts.unbind(0), keep.tolist(), strict=True)]
-
-    def problem_at(self, position: int) -> EncodedProblem:
-        """The problem at a position of the stream."""
-        epoch, offset = divmod(position, len(self.problems))
-        if self._order[0] != epoch:
-            self._order = (epoch, self.prompt_sampler(len(self.problems), epoch, self.seed).tolist())
-        return self.problems[self._order[1][offset]]
-
-    def seed_at(self, position: int) -> int:
-        """The random seed of a position: splitmix64 of (run seed, position), cut to 62 bits so that seed + g stays an int64."""
-        mixed = (self.seed * 0x9E3779B97F4A7C15 + position * 0xD1B54A32D192ED03 + 0x2545F4914F6CDD1D) & (2**64 - 1)
-        for multiplier, shift in ((0xBF58476D1CE4E5B9, 30), (0x94D049BB133111EB, 27)):
-            mixed = ((mixed ^ (mixed >> shift)) * multiplier) & (2**64 - 1)
-        return (mixed ^ (mixed >> 31)) >> 2
 
     @property
     def _verifier_failures(self) -> int:

@@ -21,6 +21,7 @@ from rltoolkit.config import ConfigError, RunConfig
 from rltoolkit.kl_penalty import KLPenalty, NoPenalty
 from rltoolkit.model.lora import LoRA
 from rltoolkit.objective import PolicyObjective
+from rltoolkit.reward_function import TimeLimited
 
 SEVERAL = ("reward_shaper", "sampler_filter")
 """Kinds of which a run takes a list: ``reward_shaper=[overlong_filtering,soft_overlong_punishment]``."""
@@ -107,6 +108,9 @@ def build(cfg: DictConfig) -> Components:
     penalty = _component(cfg, "kl_penalty")
     if cfg.kl_in_reward and not penalty.needs_reference:
         raise ConfigError("kl_in_reward=true needs a KL penalty: kl_penalty=none, choose k1, k2 or k3")
+    reward_function = _component(cfg, "reward_function")
+    if cfg.verifier_timeout is not None:
+        reward_function = TimeLimited(function=reward_function, seconds=cfg.verifier_timeout)
     return Components(
         task=_component(cfg, "task"),
         eval_task=_component(cfg, "eval_task") if cfg.eval_task is not None else None,
@@ -114,7 +118,7 @@ def build(cfg: DictConfig) -> Components:
         model=_component(cfg, "model"),
         lora=_component(cfg, "model.lora"),
         rollout_engine=_component(cfg, "rollout_engine"),
-        reward_function=_component(cfg, "reward_function"),
+        reward_function=reward_function,
         reward_shapers=tuple(_component(cfg, f"reward_shaper.{name}") for name in cfg.reward_shaper),
         sampler_filters=tuple(_component(cfg, f"sampler_filter.{name}") for name in cfg.sampler_filter),
         advantage_estimator=_component(cfg, "advantage_estimator"),

@@ -90,6 +90,7 @@ class RunConfig:
     mini_batch_size: int = MISSING  # responses in one optimizer step
     cache_length: int = MISSING  # L_cache in tokens, the default of the length-based shapers
     entropy_coefficient: float = 0.0
+    verifier_timeout: float | None = None  # wall seconds of a check; any reward function then runs in processes of its own
     kl_in_reward: bool = False  # kl_penalty lowers the reward before advantages are computed, instead of joining the loss
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     collector: Refill = field(default_factory=Refill)

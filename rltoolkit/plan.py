@@ -77,11 +77,11 @@ def _validate_numbers(cfg: DictConfig) -> None:
         "sampling.max_prompt_tokens", "trainer.max_steps", "trainer.devices", "trainer.num_nodes",
         "trainer.micro_batch_tokens", "trainer.checkpoint_every", "trainer.keep_checkpoints", "trainer.max_skipped_steps",
         "collector.max_generation_batches", "evaluation.k", "evaluation.problems", "evaluation.max_new_tokens",
-        "evaluation.temperature", "optimizer.gradient_clip", "trainer.sync_tolerance",
+        "evaluation.temperature", "optimizer.gradient_clip", "trainer.sync_tolerance", "verifier_timeout",
     )  # fmt: skip
     for key in positive:
         value = OmegaConf.select(cfg, key)
-        if not value > 0:
+        if value is not None and not value > 0:
             raise ConfigError(f"{key}={value}: must be greater than 0")
     for key in ("optimizer.learning_rate", "optimizer.weight_decay", "evaluation.every", "seed", "entropy_coefficient"):
         value = OmegaConf.select(cfg, key)

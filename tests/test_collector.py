@@ -11,8 +11,9 @@ import torch
 from tensordict import TensorDict
 
 from rltoolkit.advantage_estimator import GroupCentered
-from rltoolkit.collector import Collector, EncodedProblem, GenerationLimit
+from rltoolkit.collector import Collector, GenerationLimit
 from rltoolkit.prompt_sampler import Sequential
+from rltoolkit.prompt_stream import EncodedProblem, PromptStream
 from rltoolkit.refill import AtLimit, Refill
 from rltoolkit.reward_function import ExactMatch
 from rltoolkit.rollout_batch import text_entry
@@ -63,10 +64,10 @@ class TableEngine:
 
 
 def make(right, *, prompts=2, world=1, rank=0, gather=lambda item: [item], kept_of_judged=None, **refill):
+    problems = [EncodedProblem(tokens=[row], answer="yes", index=row) for row in range(len(right))]
     collector = Collector(
         engine=TableEngine(right),
-        problems=[EncodedProblem(tokens=[row], answer="yes", index=row) for row in range(len(right))],
-        prompt_sampler=Sequential(),
+        prompts=PromptStream(problems, Sequential(), seed=3),
         reward_function=ExactMatch(),
         reward_shapers=[],
         sampler_filters=[DynamicSampling()],
@@ -74,7 +75,6 @@ def make(right, *, prompts=2, world=1, rank=0, gather=lambda item: [item], kept_
         prompts_per_step=prompts,
         group_size=2,
         sampling=SAMPLING,
-        seed=3,
         refill=Refill(**refill),
         rank=rank,
         world_size=world,
@@ -255,11 +255,3 @@ def test_state_survives_a_restart():
     collector.collect()
     twin.load_state_dict(collector.state_dict())
     assert outcome(twin) == outcome(collector)
-
-
-def test_seeds_differ_between_positions_and_runs_and_stay_below_63_bits():
-    one, other = make([1]), make([1])
-    other.seed = 4
-    seeds = [one.seed_at(position) for position in range(2000)] + [other.seed_at(position) for position in range(2000)]
-    assert len(set(seeds)) == 4000
-    assert max(seeds) < 2**62

@@ -7,6 +7,7 @@ from rltoolkit.reward_function.exact_match import ExactMatch
 from rltoolkit.reward_function.format_and_answer import FormatAndAnswer
 from rltoolkit.reward_function.integer_answer import IntegerAnswer
 from rltoolkit.reward_function.math_verify import MathVerify
+from rltoolkit.reward_function.time_limited import TimeLimited
 
 __all__ = [
     "Countdown",
@@ -16,5 +17,6 @@ __all__ = [
     "IntegerAnswer",
     "MathVerify",
     "RewardFunction",
+    "TimeLimited",
     "Verdict",
 ]

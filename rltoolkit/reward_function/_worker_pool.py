@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import queue
+import shlex
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.connection import wait
 from typing import Any, NamedTuple
 
 
@@ -22,14 +24,20 @@ class WorkerPool:
     """``size`` processes of one script, each lent to one thread at a time; they end when this program does.
 
     The script prints ``ready`` once it can work, then reads a JSON request a line and writes a ``Reply`` a line.
+
+    Args:
+        script: its file.
+        size: processes.
+        arguments: of the script.
+        seconds: wall time of a request after which its process is ended; None waits for ever.
     """
 
-    def __init__(self, script: str, size: int) -> None:
+    def __init__(self, script: str, size: int, arguments: tuple[str, ...] = (), seconds: float | None = None) -> None:
         self.failures = 0
         self._threads = ThreadPoolExecutor(size, thread_name_prefix="worker_pool")
         self._idle: queue.LifoQueue[_Worker] = queue.LifoQueue()
         for _ in range(size):
-            self._idle.put(_Worker(script))
+            self._idle.put(_Worker((script, *arguments), seconds))
 
     def ask(self, requests: list[dict[str, Any]]) -> list[Any]:
         """The value of each request's reply. Raises RuntimeError where the script does not start."""
@@ -48,8 +56,8 @@ class WorkerPool:
 class _Worker:
     """One process, started when it is first needed and again after it ended."""
 
-    def __init__(self, script: str) -> None:
-        self._script = script
+    def __init__(self, command: tuple[str, ...], seconds: float | None) -> None:
+        self._command, self._seconds = command, seconds
         self._process: subprocess.Popen[str] | None = None
 
     def ask(self, request: dict[str, Any]) -> Reply:
@@ -59,7 +67,7 @@ class _Worker:
         try:
             process.stdin.write(json.dumps(request) + "\n")
             process.stdin.flush()
-            line = process.stdout.readline()
+            line = process.stdout.readline() if wait([process.stdout.fileno()], self._seconds) else ""
         except BrokenPipeError:  # it died between two requests
             line = ""
         if line:
@@ -72,12 +80,12 @@ class _Worker:
     def _start(self) -> subprocess.Popen[str]:
         # -P keeps the script's folder off the path, where its modules could hide libraries of the same name.
         process = subprocess.Popen(
-            [sys.executable, "-P", self._script],
+            [sys.executable, "-P", *self._command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
         )
         if process.stdout is None or process.stdout.readline() != "ready\n":
-            raise RuntimeError(f"'{sys.executable} -P {self._script}' does not start; run it to see why")
+            raise RuntimeError(f"'{shlex.join([sys.executable, '-P', *self._command])}' does not start; run it to see why")
         return process

@@ -24,7 +24,8 @@ class Verdict(NamedTuple):
 class RewardFunction(Protocol):
     """``function(texts, answers) -> Verdict``: N responses and the N reference answers.
 
-    Texts are untrusted: whatever a model writes is a wrong answer at worst, never an exception and never evaluated.
+    Texts are untrusted: whatever a model writes is a wrong answer at worst, never an exception and never evaluated. A run waits for
+    the verdict; one that may hang, on a server or in a library, belongs into ``TimeLimited`` (config key ``verifier_timeout``).
     """
 
     def __call__(self, texts: list[str], answers: list[str]) -> Verdict: ...

@@ -15,7 +15,7 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from tensordict import TensorDict
 from torch import Tensor
-from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.optim.lr_scheduler import LRScheduler
 
 from rltoolkit.clip_strategy import StepClipStrategy
@@ -141,7 +141,8 @@ class PolicyModule(L.LightningModule):
         """Log-probs [N, T] of the tokens under a mask, by the policy as it is now or by the reference; the ranks share the rows."""
         model, came_from = self._reference[0] if reference else self.policy, batch[mask_key].device
         batch = batch.to(self.device)  # a new rollout step lies in main memory
-        log_probs = torch.zeros(batch[mask_key].shape, device=self.device)
+        dtype = torch.promote_types(next(model.parameters()).dtype, torch.float32)
+        log_probs = torch.zeros(batch[mask_key].shape, dtype=dtype, device=self.device)
         for rows in self._my_micro_batches(batch, mask_key):
             micro = _crop(batch[rows])
             statistics = self._statistics(model, micro, mask_key)
@@ -151,6 +152,9 @@ class PolicyModule(L.LightningModule):
 
     def full_weights(self) -> Iterator[tuple[str, Tensor]]:
         """(Hugging Face name, whole tensor) of every parameter; a collective, so every rank has to iterate."""
+        for part in self.policy.modules():
+            if isinstance(part, FSDPModule):
+                part.reshard()  # what is still gathered was rounded to the compute dtype
         return self.policy.hf_weights()
 
     # --- inside ---------------------------------------------------------------------------------------------------------
@@ -159,8 +163,13 @@ class PolicyModule(L.LightningModule):
         assert self.device_mesh is not None
         mesh = self.device_mesh["data_parallel"]
         for layer in self.policy.decoder_layers:
-            fully_shard(layer, mesh=mesh, mp_policy=mixed)
+            fully_shard(layer, mesh=mesh, mp_policy=mixed, reshard_after_forward=not self._alone)
         fully_shard(self.policy, mesh=mesh, mp_policy=mixed)
+
+    @property
+    def _alone(self) -> bool:
+        """Whether this rank holds all weights anyway: it gathers them (rounds them, that is) once a step, not in every pass."""
+        return self.trainer.world_size == 1
 
     def _accumulate_gradients(self, batch: TensorDict) -> tuple[float, dict[str, float]]:
         """Backward over this rank's micro-batches; the loss and the metrics of the whole step, the same on every rank."""
@@ -173,7 +182,10 @@ class PolicyModule(L.LightningModule):
             batch["reference_log_probs"] = self.score(batch, reference=True)
         loss = torch.zeros((), dtype=torch.float64, device=self.device)
         metrics: dict[str, Tensor] = {}
-        for rows in self._my_micro_batches(batch, "loss_mask"):
+        micro_batches = self._my_micro_batches(batch, "loss_mask")
+        for index, rows in enumerate(micro_batches, start=1):
+            if isinstance(self.policy, FSDPModule):
+                self.policy.set_reshard_after_backward(not self._alone or index == len(micro_batches))
             micro = _crop(batch[rows])
             statistics = self._statistics(self.policy, micro, "loss_mask")
             output = self._objective(micro, statistics)

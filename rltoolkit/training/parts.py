@@ -12,12 +12,13 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from tensordict import TensorDict
 
-from rltoolkit.collector import Collector, EncodedProblem, Refill
+from rltoolkit.collector import Collector, Refill
 from rltoolkit.compose import Components
 from rltoolkit.config import ConfigError, TrainerConfig
 from rltoolkit.model.loading import best_attention, load_policy
 from rltoolkit.model.lora import add_adapters
 from rltoolkit.model.policy import PolicyModel
+from rltoolkit.prompt_stream import EncodedProblem, PromptStream
 from rltoolkit.rollout_engine.base import RolloutEngine, Sampling
 from rltoolkit.task.base import Problem
 from rltoolkit.training.progress import ProgressBar
@@ -85,8 +86,7 @@ def collector_factory(
     def make(trainer: L.Trainer) -> Collector:
         return Collector(
             engine=start_engine(cfg, components, model_path),
-            problems=problems,
-            prompt_sampler=components.prompt_sampler,
+            prompts=PromptStream(problems, components.prompt_sampler, cfg.seed),
             reward_function=components.reward_function,
             reward_shapers=components.reward_shapers,
             sampler_filters=components.sampler_filters,
@@ -94,7 +94,6 @@ def collector_factory(
             prompts_per_step=cfg.prompts_per_step,
             group_size=cfg.group_size,
             sampling=training_sampling(cfg),
-            seed=cfg.seed,
             refill=cast(Refill, OmegaConf.to_object(cfg.collector)),
             rank=trainer.global_rank,
             world_size=trainer.world_size,

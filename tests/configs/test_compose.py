@@ -101,6 +101,7 @@ def test_length_based_shapers_follow_the_runs_own_limit():
             ["+experiment=dapo", "advantage_estimator=max_rl"],
             r"reward_shaper=\[soft_overlong_punishment\]: advantage_estimator=max_rl .* set reward_shaper=\[overlong_filtering\]",
         ),
+        (["verifier_timeout=0"], r"verifier_timeout=0\.0: must be greater than 0"),
         (["trainer.old_log_probs=vllm"], r"trainer\.old_log_probs=vllm: must be one of auto, trainer, engine"),
         (
             ["trainer.old_log_probs=engine", "importance_correction=tis"],

@@ -98,6 +98,8 @@ class EveryWay(L.Callback):
     def __init__(self) -> None:
         self.ways = list(product(aggregators(), LAYOUTS, BUDGETS))
         self.gradients: dict[Any, dict[str, torch.Tensor]] = {}
+        self.weights: dict[str, torch.Tensor] = {}
+        """as an engine would get them after a scoring pass"""
 
     def on_train_batch_start(self, trainer: L.Trainer, module: PolicyModule, batch: TensorDict, index: int) -> None:
         """Aggregator, layout and budget of way number ``index``."""
@@ -111,6 +113,9 @@ class EveryWay(L.Callback):
         self.gradients[self.ways[index]] = {
             name: whole(parameter.grad).clone() for name, parameter in module.policy.causal_lm.named_parameters()
         }
+        if index == 0:
+            module.score(batch)
+            self.weights = {name: weight.clone() for name, weight in module.full_weights()}
 
 
 class Rows(L.LightningDataModule):
@@ -125,11 +130,12 @@ class Rows(L.LightningDataModule):
 
 
 def main() -> None:
-    """Write {(aggregator, layout, budget): {parameter: gradient}} to OUT."""
+    """Write {(aggregator, layout, budget): {parameter: gradient}} and the weights after a step of learning rate 0 to OUT."""
     parser = argparse.ArgumentParser()
     parser.add_argument("out")
     parser.add_argument("--devices", type=int)
     parser.add_argument("--dtype")
+    parser.add_argument("--compute-dtype", default="float32")
     asked = parser.parse_args()
     dtype = getattr(torch, asked.dtype)
     every_way = EveryWay()
@@ -137,7 +143,7 @@ def main() -> None:
         policy=PolicyModel(causal_lm(dtype), chunk_logits=7 * VOCABULARY),
         objective=objective(aggregators()["token_mean"]),
         optimizer=OptimizerConfig(learning_rate=0.0, weight_decay=0.0, gradient_clip=1e9),
-        settings=TrainerConfig(),
+        settings=TrainerConfig(compute_dtype=asked.compute_dtype),
         warmup_optimizer_steps=0,
         temperature=TEMPERATURE,
     )
@@ -155,7 +161,7 @@ def main() -> None:
     )
     trainer.fit(module, datamodule=Rows(rollout_rows(dtype), len(every_way.ways)))
     if trainer.is_global_zero:
-        torch.save(every_way.gradients, asked.out)
+        torch.save((every_way.gradients, every_way.weights), asked.out)
 
 
 if __name__ == "__main__":
