@@ -83,6 +83,9 @@ class SimulatedEngine:
         yield self
         self.tokens -= sum(end - self.now for end, _, _ in self.running)  # dropped before their end
 
+    def sleep(self) -> None:
+        """See ``RolloutEngine.sleep``."""
+
     def submit(self, keys: Sequence[int], prompts: Sequence[Sequence[int]] = (), seeds: Sequence[int] = ()) -> None:
         """See ``RolloutStream.submit``."""
         start = time.process_time()

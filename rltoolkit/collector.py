@@ -76,7 +76,7 @@ class Collector:
     """Makes one rollout step after another.
 
     Args:
-        engine: samples responses.
+        engine: samples responses, then sleeps until it is asked for more.
         prompts: the stream of training problems.
         reward_function, reward_shapers, sampler_filters, advantage_estimator: the components.
         prompts_per_step: P. group_size: G.
@@ -139,6 +139,7 @@ class Collector:
         kept = [group for group in state.carried if self._age(group) <= self.refill.max_carried_age]
         counters.carried_in, counters.dropped_groups = len(kept), len(state.carried) - len(kept)
         generated, abandoned = self._sample(self.prompts_per_step - len(kept))
+        self.engine.sleep()  # ``adjust`` may need its memory for a reference model, the updates need it in any case
         counters.dropped_groups += abandoned
         counters.verifier_failures = sum(self.all_gather(self._verifier_failures - failures_before))
         kept += [group for group in generated if group.keep]

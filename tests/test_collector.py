@@ -38,6 +38,9 @@ class TableEngine:
         yield self
         self.log.append(("drop", list(self.running)))
 
+    def sleep(self):
+        self.log.append(("sleep", []))
+
     def submit(self, keys, prompts, seeds):
         self.log.append(("submit", list(keys)))
         self.running |= {key: (prompt[0], seed) for key, prompt, seed in zip(keys, prompts, seeds, strict=True)}
@@ -160,7 +163,7 @@ def test_without_carrying_the_surplus_prompts_are_sampled_again():
     # no head start where surplus is lost: 2 / 0.5 = 4 groups, of which 2 and 3 still run when 0 and 1 are kept
     collector = make([1] * 6, kept_of_judged=EXPECTS_HALF, carry_surplus=False)
     first = collector.collect()
-    assert collector.engine.log == [("submit", [0, 1, 2, 3]), ("finish", [0]), ("finish", [1]), ("drop", [2, 3])]
+    assert collector.engine.log == [("submit", [0, 1, 2, 3]), ("finish", [0]), ("finish", [1]), ("drop", [2, 3]), ("sleep", [])]
     assert (first.counters.generated_groups, first.counters.dropped_groups) == (2, 2)
     collector.engine.version = 1
     second = collector.collect()
@@ -172,7 +175,7 @@ def test_a_rejection_is_replaced_while_others_run():
     collector = make([0, 1, 1])
     assert kept(collector.collect()) == [1, 2]
     expected = [("submit", [0, 1]), ("finish", [0]), ("submit", [2]), ("finish", [1]), ("finish", [2])]
-    expected.append(("drop", []))
+    expected += [("drop", []), ("sleep", [])]  # the trainer may need the memory
     assert collector.engine.log == expected
 
 

@@ -83,7 +83,6 @@ class RolloutData(L.LightningDataModule):
             except StopRequested:
                 self.interrupts.should_stop()
                 return None
-            self.collector.engine.sleep()
             self.on_collected(step)
             self.pending = self._mini_batches(step.rollouts)
         return self.pending.pop(0)
