@@ -2,8 +2,9 @@
 
 import pytest
 import torch
-import torch.distributed as dist
 from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 
 from rltoolkit.model.policy import PolicyModel, hugging_face_name
 
@@ -119,17 +120,9 @@ def test_an_architecture_that_changes_its_logits_is_refused() -> None:
         PolicyModel(causal_lm(final_logit_softcapping=30.0))
 
 
-@pytest.fixture
-def one_rank(tmp_path):
-    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/rendezvous", rank=0, world_size=1)
-    yield dist.device_mesh.init_device_mesh("cpu", (1,))
-    dist.destroy_process_group()
-
-
-def test_gradients_are_the_same_under_fsdp2(one_rank) -> None:
-    from torch.distributed.fsdp import fully_shard
-
+def test_gradients_are_the_same_under_fsdp2(process_group) -> None:
     input_ids, mask = ragged_rows()
+    one_rank = init_device_mesh("cpu", (1,))
     sharded, whole = PolicyModel(causal_lm(), chunk_logits=3 * VOCABULARY), PolicyModel(causal_lm(), chunk_logits=3 * VOCABULARY)
     for layer in sharded.decoder_layers:
         fully_shard(layer, mesh=one_rank)

@@ -65,16 +65,13 @@ def checkpoint(tmp_path_factory) -> Callable[[bool], Path]:
 
 
 @pytest.fixture(scope="session")
-def vllm_engine(checkpoint, tmp_path_factory) -> Iterator[RolloutEngine]:
+def vllm_engine(checkpoint, process_group) -> Iterator[RolloutEngine]:
     """In this process, beside a process group that the trainer brought."""
     pytest.importorskip("vllm")
-    store = torch.distributed.FileStore(str(tmp_path_factory.mktemp("store") / "file"), 1)
-    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
     engine = VLLM()(model_path=checkpoint(True), max_length=MAX_LENGTH, seed=0)
     yield engine
     engine.close()
     assert torch.distributed.is_initialized(), "the engine destroyed the trainer's process group"
-    torch.distributed.destroy_process_group()
 
 
 @pytest.fixture(scope="session")
