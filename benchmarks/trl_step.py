@@ -123,8 +123,11 @@ def main() -> None:
 
 
 def earlier_rows() -> list[Row]:
-    """What trl_step.csv holds."""
-    with Path(__file__).with_suffix(".csv").open(newline="") as file:
+    """What trl_step.csv holds, where there is one."""
+    path = Path(__file__).with_suffix(".csv")
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
         return [
             {name: value if name in ("case", "system") else float(value) for name, value in row.items()}
             for row in csv.DictReader(file)
