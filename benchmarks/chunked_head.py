@@ -48,7 +48,7 @@ def measure(path: str) -> dict[str, float]:
     import torch
     from torch import nn
 
-    from rltoolkit.model.head import head_statistics
+    from rltoolkit.policy.head import head_statistics
 
     torch.manual_seed(0)
     head = nn.Linear(WIDTH, VOCABULARY, bias=False)

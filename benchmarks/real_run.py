@@ -14,7 +14,7 @@ from hydra import initialize_config_module
 from omegaconf import DictConfig
 
 import rltoolkit.__main__  # noqa: F401  (quiets the libraries)
-from rltoolkit import compose
+from rltoolkit.run import compose
 
 UNEVALUATED = ["evaluation.every=0", "evaluation.problems=1", "evaluation.k=1"]
 

@@ -39,9 +39,9 @@ from tensordict import TensorDict
 
 from rltoolkit.advantage_estimator import GroupCentered
 from rltoolkit.collector import Collector
+from rltoolkit.collector.prompt_stream import EncodedProblem, PromptStream
+from rltoolkit.collector.refill import Refill
 from rltoolkit.prompt_sampler import Sequential
-from rltoolkit.prompt_stream import EncodedProblem, PromptStream
-from rltoolkit.refill import Refill
 from rltoolkit.reward_function import ExactMatch
 from rltoolkit.rollout_batch import text_entry
 from rltoolkit.rollout_engine.base import Sampling

@@ -66,8 +66,8 @@ def time_parts(overrides: list[str]) -> dict[str, list[float]]:
     import torch
     from lightning.fabric.utilities.seed import seed_everything
 
-    from rltoolkit.model.loading import encode, load_policy, load_tokenizer
-    from rltoolkit.plan import validate
+    from rltoolkit.policy.loading import encode, load_policy, load_tokenizer
+    from rltoolkit.run.plan import validate
     from rltoolkit.training.parts import collector_factory, encode_problems, load_problems
 
     cfg = composed(overrides)

@@ -40,9 +40,9 @@ from typing import Any, NamedTuple
 
 from real_run import UNEVALUATED, composed, rollout_steps, write_csv
 
-from rltoolkit.model.loading import encode, load_tokenizer
 from rltoolkit.model.smollm2_135m import SmolLM2
-from rltoolkit.plan import validate
+from rltoolkit.policy.loading import encode, load_tokenizer
+from rltoolkit.run.plan import validate
 from rltoolkit.training.parts import encode_problems, load_problems
 
 HERE = Path(__file__).parent

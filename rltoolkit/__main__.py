@@ -44,13 +44,17 @@ from omegaconf import DictConfig, OmegaConf  # noqa: E402
 from omegaconf.errors import OmegaConfBaseException  # noqa: E402
 from rich.console import Console  # noqa: E402
 
-from rltoolkit import compose, registry, sweep  # noqa: E402
+from rltoolkit import registry
 from rltoolkit.collector import GenerationLimit  # noqa: E402
-from rltoolkit.config import ConfigError  # noqa: E402
-from rltoolkit.plan import StepPlan, validate, validate_hardware  # noqa: E402
+from rltoolkit.rollout_engine._parity import StaleWeights  # noqa: E402
 from rltoolkit.rollout_engine.base import EngineDied  # noqa: E402
-from rltoolkit.rollout_engine.parity import StaleWeights  # noqa: E402
-from rltoolkit.run_folder import RunFolder, is_first_process  # noqa: E402
+from rltoolkit.run import (
+    compose,
+    sweep,
+)
+from rltoolkit.run.config import ConfigError  # noqa: E402
+from rltoolkit.run.folder import RunFolder, is_first_process  # noqa: E402
+from rltoolkit.run.plan import StepPlan, validate, validate_hardware  # noqa: E402
 from rltoolkit.training.errors import CheckpointError, NotFinite  # noqa: E402
 
 FILE_GROUPS = ("preset", "experiment", "ablation", "logger", "profiler")

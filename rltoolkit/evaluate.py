@@ -39,12 +39,12 @@ def evaluate_target(target: Path | None, overrides: list[str], output: Path | No
     from rich.console import Console
     from rich.progress import Progress
 
-    from rltoolkit import compose
-    from rltoolkit.config import ConfigError
     from rltoolkit.export import export
-    from rltoolkit.model.loading import encode, load_tokenizer
-    from rltoolkit.plan import validate
-    from rltoolkit.run_folder import read_run
+    from rltoolkit.policy.loading import encode, load_tokenizer
+    from rltoolkit.run import compose
+    from rltoolkit.run.config import ConfigError
+    from rltoolkit.run.folder import read_run
+    from rltoolkit.run.plan import validate
     from rltoolkit.training.checkpoints import newest_checkpoint
     from rltoolkit.training.parts import load_problems, start_engine
     from rltoolkit.training.run import announce_evaluation, evaluate_policy

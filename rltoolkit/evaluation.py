@@ -23,6 +23,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from rltoolkit.component import described
 from rltoolkit.reward_function.base import RewardFunction
 from rltoolkit.rollout_batch import text_list
 from rltoolkit.rollout_engine.base import RolloutEngine, Sampling
@@ -171,7 +172,7 @@ def evaluate(
         truncated=truncated / (len(problems) * k),
         seconds=time.perf_counter() - start,
         generated_tokens=generated_tokens,
-        reward_function=_described(reward_function),
+        reward_function=described(reward_function),
         sampling=sampling,
     )
 
@@ -189,9 +190,3 @@ def _vote_is_right(answers: Sequence[str | None], correct: np.ndarray) -> bool:
         return False
     winner, _ = votes.most_common(1)[0]  # equal counts come in the order first seen
     return bool(correct[list(answers).index(winner)])
-
-
-def _described(component: object) -> str:
-    name = getattr(component, "name", type(component).__name__)
-    fields = dataclasses.asdict(component) if dataclasses.is_dataclass(component) else {}  # type: ignore[arg-type]
-    return f"{name}({', '.join(f'{field}={value}' for field, value in fields.items())})"

@@ -14,11 +14,11 @@ from pathlib import Path
 import torch
 from torch.distributed import checkpoint as dcp
 
-from rltoolkit.config import ConfigError
-from rltoolkit.model.loading import quiet_transformers
-from rltoolkit.model.lora import LoRA, add_adapters, merge_adapters
-from rltoolkit.model.policy import PolicyModel
-from rltoolkit.run_folder import read_run
+from rltoolkit.policy.loading import quiet_transformers
+from rltoolkit.policy.lora import LoRA, add_adapters, merge_adapters
+from rltoolkit.policy.policy import PolicyModel
+from rltoolkit.run.config import ConfigError
+from rltoolkit.run.folder import read_run
 
 
 def export(checkpoint: Path, target: Path, dtype: torch.dtype = torch.float32) -> Path:

@@ -9,16 +9,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from torch import Tensor
 
-from rltoolkit.checks import check_tokens, label
 from rltoolkit.clip_strategy import ClipStrategy, StepClipStrategy, TokenLoss
+from rltoolkit.component import check_tokens, label
 from rltoolkit.importance_correction import ImportanceCorrection
 from rltoolkit.kl_penalty import KLPenalty
 from rltoolkit.loss_aggregator import LossAggregator
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class ObjectiveOutput(NamedTuple):
@@ -26,9 +28,10 @@ class ObjectiveOutput(NamedTuple):
 
     loss: Tensor
     """scalar, minimised; the part of the step's loss that the rows at hand contribute"""
-    metrics: dict[str, Tensor]
-    """Scalars without gradient: sums over the trained tokens, which add up over micro-batches and ranks; those whose name
-    ends in ``_max`` are maxima and combine by maximum."""
+    sums: dict[str, Tensor]
+    """scalars without gradient: sums over the trained tokens, which add up over micro-batches and ranks"""
+    maxima: dict[str, Tensor]
+    """scalars without gradient: the largest over the trained tokens, which combine by maximum"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,21 +88,22 @@ class PolicyObjective:
         )
         clipped = self._clip(log_probs, old_log_probs, advantages, mask, selected)
         loss = self.importance_correction(old_log_probs, rollout_log_probs, mask) * clipped.loss
-        metrics = _metrics(clipped, log_probs, old_log_probs, rollout_log_probs, mask)
+        with torch.no_grad():
+            sums, maxima = _metrics(clipped, log_probs, old_log_probs, rollout_log_probs, mask)
         if self.kl_penalty.needs_reference:
             if reference_log_probs is None:
                 raise ValueError(f"{label(self.kl_penalty)} needs reference_log_probs: it is None, expected [N, T]")
             kl = self.kl_penalty(_trained(log_probs, mask), _trained(reference_log_probs, mask))
             loss = loss + self.kl_penalty.coefficient * kl
-            metrics["kl_reference"] = _total(kl)
+            sums["kl_reference"] = _total(kl)
         if entropy is not None:
             entropy = _trained(entropy, mask)
-            metrics["entropy"] = _total(entropy)
+            sums["entropy"] = _total(entropy)
         if self.entropy_coefficient:
             if entropy is None:
                 raise ValueError(f"entropy_coefficient={self.entropy_coefficient} needs entropy: it is None, expected [N, T]")
             loss = loss - self.entropy_coefficient * entropy
-        return ObjectiveOutput((weights.to(loss.dtype) * loss).sum(), metrics)
+        return ObjectiveOutput((weights.to(loss.dtype) * loss).sum(), sums, maxima)
 
     def _clip(
         self, log_probs: Tensor, old_log_probs: Tensor, advantages: Tensor, mask: Tensor, selected: Tensor | None
@@ -109,25 +113,24 @@ class PolicyObjective:
         return self.clip_strategy(log_probs, old_log_probs, advantages, mask, selected=selected)  # type: ignore[call-arg]
 
 
-@torch.no_grad()
 def _metrics(
     clipped: TokenLoss, log_probs: Tensor, old_log_probs: Tensor, rollout_log_probs: Tensor, mask: Tensor
-) -> dict[str, Tensor]:
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Sums and maxima."""
     log_ratio = _trained(log_probs - old_log_probs, mask)
     log_rho = _trained(old_log_probs - rollout_log_probs, mask)
     ratio, rho = log_ratio.exp(), log_rho.exp()
     mismatch = (rho - 1).abs()
-    return {
+    sums = {
         "clipped_low": _total(clipped.clipped_low),
         "clipped_high": _total(clipped.clipped_high),
         "probability": _total(_trained(log_probs.exp(), mask)),
         "ratio": _total(_trained(ratio, mask)),
-        "ratio_max": _maximum(_trained(ratio, mask)),
         "kl_old": _total(ratio - 1 - log_ratio),  # k3 of KL(old || new), sampled under old
         "sampler_kl": _total(rho - 1 - log_rho),  # k3 of KL(rollout || old), sampled under rollout
         "mismatch": _total(mismatch),
-        "mismatch_max": _maximum(mismatch),
     }
+    return sums, {"ratio_max": _maximum(_trained(ratio, mask)), "mismatch_max": _maximum(mismatch)}
 
 
 def _trained(values: Tensor, mask: Tensor) -> Tensor:

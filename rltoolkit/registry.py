@@ -39,6 +39,9 @@ KINDS = (
 )
 """Every kind, in the order in which data flows through them. A kind is a package of that name inside rltoolkit."""
 
+SEVERAL = ("reward_shaper", "sampler_filter")
+"""Kinds of which a run takes any number: ``reward_shaper=[overlong_filtering,soft_overlong_punishment]``."""
+
 ENTRY_POINT_GROUP = "rltoolkit.components"
 
 C = TypeVar("C", bound=type)
@@ -124,17 +127,6 @@ def find(kind: str, name: str) -> Location:
     return Location(cls.__module__, inspect.getfile(cls), inspect.getsourcelines(cls)[1], summary)
 
 
-def check(component: object, field: str, condition: bool, allowed: str) -> None:
-    """Refuse a hyperparameter that is out of range, in the words of the config.
-
-    Raises:
-        ValueError: for instance ``clip_strategy.epsilon_low=1.5 (clip_higher): must be in [0, 1)``.
-    """
-    if not condition:
-        kind, name = getattr(component, "kind", "component"), getattr(component, "name", type(component).__name__)
-        raise ValueError(f"{kind}.{field}={getattr(component, field)!r} ({name}): must be {allowed}")
-
-
 def _require_kind(kind: str) -> None:
     if kind not in KINDS:
         raise UnknownName("kind", kind, KINDS)
@@ -159,4 +151,5 @@ def _load_own(kind: str) -> None:
         _loaded.add(kind)
         package = importlib.import_module(f"rltoolkit.{kind}")
         for module in pkgutil.iter_modules(package.__path__):
-            importlib.import_module(f"{package.__name__}.{module.name}")
+            if not module.name.startswith("_"):
+                importlib.import_module(f"{package.__name__}.{module.name}")

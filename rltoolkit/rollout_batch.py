@@ -7,44 +7,58 @@ dim 1. Rows are right-padded; index t of every per-token key speaks of token t.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from tensordict import NonTensorStack, TensorDict
-from torch import Tensor
-from torch.nn.functional import pad
+
+if TYPE_CHECKING:
+    from tensordict import NonTensorStack, TensorDict
+    from torch import Tensor
 
 
 class Key(NamedTuple):
-    """One entry of a rollout batch; ``dtype`` None marks text."""
+    """One entry of a rollout batch; ``dtype`` is torch's name for it, None marks text."""
 
     shape: str
-    dtype: torch.dtype | None
+    dtype: str | None
     writer: str
     meaning: str
 
 
 KEYS: dict[str, Key] = {
-    "input_ids": Key("P G T", torch.int64, "engine", "prompt, then response"),
-    "response_mask": Key("P G T", torch.bool, "engine", "True on sampled tokens (end-of-sequence included)"),
-    "rollout_log_probs": Key("P G T", torch.float32, "engine", "log-prob of token t under the policy that sampled it"),
-    "response_length": Key("P G", torch.int64, "engine", "sampled tokens"),
-    "truncated": Key("P G", torch.bool, "engine", "stopped by the length limit, not by end-of-sequence"),
-    "policy_version": Key("P G", torch.int64, "engine", "version of the weights that sampled it"),
+    "input_ids": Key("P G T", "int64", "engine", "prompt, then response"),
+    "response_mask": Key("P G T", "bool", "engine", "True on sampled tokens (end-of-sequence included)"),
+    "rollout_log_probs": Key("P G T", "float32", "engine", "log-prob of token t under the policy that sampled it"),
+    "response_length": Key("P G", "int64", "engine", "sampled tokens"),
+    "truncated": Key("P G", "bool", "engine", "stopped by the length limit, not by end-of-sequence"),
+    "policy_version": Key("P G", "int64", "engine", "version of the weights that sampled it"),
     "response_text": Key("P G", None, "engine", "the response, special tokens left out"),
-    "prompt_index": Key("P G", torch.int64, "collector", "row of the task"),
+    "prompt_index": Key("P G", "int64", "collector", "row of the task"),
+    "carried": Key("P G", "bool", "collector", "sampled in an earlier rollout step, by an older policy"),
     "answer": Key("P G", None, "collector", "the task's reference answer"),
-    "correct": Key("P G", torch.bool, "reward function", "the verifier's verdict; nothing rewrites it"),
-    "reward": Key("P G", torch.float32, "reward function, then shapers", "what is optimised"),
-    "reward_kl": Key("P G", torch.float32, "training", "KL of the response to the reference, where the reward pays for it"),
-    "loss_mask": Key("P G T", torch.bool, "collector, then shapers", "tokens that train"),
-    "advantage": Key("P G", torch.float32, "advantage estimator", "[P, G], or [P, G, T] where tokens differ"),
-    "old_log_probs": Key("P G T", torch.float32, "training", "under the policy at the start of the update"),
+    "correct": Key("P G", "bool", "reward function", "the verifier's verdict; nothing rewrites it"),
+    "reward": Key("P G", "float32", "reward function, then shapers", "what is optimised"),
+    "reward_kl": Key("P G", "float32", "training", "KL of the response to the reference, where the reward pays for it"),
+    "loss_mask": Key("P G T", "bool", "collector, then shapers", "tokens that train"),
+    "advantage": Key("P G", "float32", "advantage estimator", "[P, G], or [P, G, T] where tokens differ"),
 }
+"""The entries of rollouts [P, G]."""
+
+ROWS: dict[str, Key] = {
+    "group_index": Key("N", "int64", "training", "which of the step's prompts the row answers"),
+    "old_log_probs": Key("N T", "float32", "training", "under the policy that the ratio is taken to; see old_log_probs.py"),
+    "scored_in_update": Key("N", "bool", "training", "True where the update's own log-probs are the old ones"),
+    "weights": Key("N T", "float64", "training", "the loss aggregator's weight of each token in the whole optimizer step"),
+    "selected": Key("N T", "bool", "training", "tokens that a clip strategy of scope step picked"),
+    "reference_log_probs": Key("N T", "float32", "training", "under the reference, where the KL penalty needs it"),
+}
+"""What training adds when it flattens rollouts into rows, N = P G; the entries of ``KEYS`` that an update reads come along."""
 
 
 def text_entry(rows: Sequence[Sequence[str]]) -> NonTensorStack:
     """A [P, G] entry of strings."""
+    from tensordict import NonTensorStack  # not at the top: it takes two seconds, and most readers of this file never need it
+
     return NonTensorStack.from_list([list(row) for row in rows])
 
 
@@ -77,5 +91,9 @@ def _with_token_length(group: TensorDict, length: int) -> TensorDict:
     # keys() is spelled out because a TensorDict iterates over its batch
     per_token = [name for name in group.keys() if name in KEYS and KEYS[name].shape.endswith("T")]  # noqa: SIM118
     return with_entries(
-        group, **{name: pad(group[name][..., :length], (0, max(0, length - group[name].shape[-1]))) for name in per_token}
+        group,
+        **{
+            name: torch.nn.functional.pad(group[name][..., :length], (0, max(0, length - group[name].shape[-1])))
+            for name in per_token
+        },
     )

@@ -52,4 +52,4 @@ def test_the_helper_for_tests_speaks_the_vocabulary(make_rollouts):
     assert rollouts["response_mask"].sum(-1).tolist() == [[2, 1]]
     for key in rollouts.keys():  # noqa: SIM118
         expected = KEYS[key].dtype
-        assert expected is None or rollouts[key].dtype == expected, key
+        assert expected is None or str(rollouts[key].dtype) == f"torch.{expected}", key

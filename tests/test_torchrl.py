@@ -23,8 +23,8 @@ from rltoolkit.clip_strategy import ClipCov, ClipHigher, DualClip, NoClip, Symme
 from rltoolkit.importance_correction import TIS
 from rltoolkit.kl_penalty import K3
 from rltoolkit.loss_aggregator import FixedLength, PromptTokenMean, SequenceMean, SequenceSum
-from rltoolkit.model.policy import PolicyModel
 from rltoolkit.model.tiny import character_tokenizer
+from rltoolkit.policy.policy import PolicyModel
 from rltoolkit.torchrl import PolicyLoss
 
 TOKENIZER = character_tokenizer()

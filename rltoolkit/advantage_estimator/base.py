@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
 import torch
-from tensordict import TensorDict
-from torch import Tensor
+
+from rltoolkit.component import label
+
+if TYPE_CHECKING:
+    from tensordict import TensorDict
+    from torch import Tensor
 
 Scope = Literal["group", "step"]
 
@@ -39,7 +43,7 @@ def checked_rewards(estimator: AdvantageEstimator, rollouts: TensorDict) -> Tens
     reward = rollouts["reward"].double()
     if not reward.isfinite().all():
         p, g = (~reward.isfinite()).nonzero()[0].tolist()
-        raise ValueError(f"{_label(estimator)}: 'reward' must be finite, but prompt {p}, response {g} has {reward[p, g].item()}")
+        raise ValueError(f"{label(estimator)}: 'reward' must be finite, but prompt {p}, response {g} has {reward[p, g].item()}")
     return reward
 
 
@@ -47,7 +51,7 @@ def check_group_size(estimator: AdvantageEstimator, rollouts: TensorDict) -> Non
     """Raise ValueError where the group is smaller than ``min_group_size``."""
     size = rollouts.shape[1]
     if size < estimator.min_group_size:
-        raise ValueError(f"{_label(estimator)}: group size {size} is too small, at least {estimator.min_group_size} is needed")
+        raise ValueError(f"{label(estimator)}: group size {size} is too small, at least {estimator.min_group_size} is needed")
 
 
 def counted_rows(rollouts: TensorDict, exclude_masked: bool) -> Tensor:
@@ -71,8 +75,3 @@ def deviation(centered: Tensor, counted: Tensor, dim: int | tuple[int, ...] = 1,
 def advantage(values: Tensor, counted: Tensor) -> Tensor:
     """float32 [P, G]: ``values``, and exactly 0 for rows that do not count."""
     return torch.where(counted, values, 0).float()
-
-
-def _label(estimator: object) -> str:
-    kind, name = getattr(estimator, "kind", "advantage_estimator"), getattr(estimator, "name", type(estimator).__name__)
-    return f"{kind}={name}"

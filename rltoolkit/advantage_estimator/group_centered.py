@@ -11,13 +11,14 @@ Source: Dr. GRPO, arXiv:2503.20783, section 3.2. Config: ``advantage_estimator=g
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
-
-from tensordict import TensorDict
-from torch import Tensor
+from typing import TYPE_CHECKING, ClassVar
 
 from rltoolkit.advantage_estimator.base import Scope, advantage, checked_rewards, counted_rows, mean
 from rltoolkit.registry import register
+
+if TYPE_CHECKING:
+    from tensordict import TensorDict
+    from torch import Tensor
 
 
 @register("advantage_estimator", "group_centered")

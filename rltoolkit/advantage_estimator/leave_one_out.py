@@ -10,13 +10,14 @@ Source: RLOO, arXiv:2402.14740, after Kool et al. 2019. Config: ``advantage_esti
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
-
-from tensordict import TensorDict
-from torch import Tensor
+from typing import TYPE_CHECKING, ClassVar
 
 from rltoolkit.advantage_estimator.base import Scope, advantage, checked_rewards, counted_rows, mean
 from rltoolkit.registry import register
+
+if TYPE_CHECKING:
+    from tensordict import TensorDict
+    from torch import Tensor
 
 
 @register("advantage_estimator", "leave_one_out")

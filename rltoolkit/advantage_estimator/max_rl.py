@@ -11,14 +11,16 @@ Source: Maximum Likelihood Reinforcement Learning, arXiv:2602.02710. Config: ``a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from tensordict import TensorDict
-from torch import Tensor
 
 from rltoolkit.advantage_estimator.base import Scope, advantage, check_group_size, counted_rows, mean
 from rltoolkit.registry import register
+
+if TYPE_CHECKING:
+    from tensordict import TensorDict
+    from torch import Tensor
 
 
 @register("advantage_estimator", "max_rl")

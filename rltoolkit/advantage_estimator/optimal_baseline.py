@@ -11,14 +11,16 @@ Source: OPO, arXiv:2505.23585. Config: ``advantage_estimator=optimal_baseline``.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from tensordict import TensorDict
-from torch import Tensor
 
 from rltoolkit.advantage_estimator.base import Scope, advantage, checked_rewards, counted_rows
 from rltoolkit.registry import register
+
+if TYPE_CHECKING:
+    from tensordict import TensorDict
+    from torch import Tensor
 
 
 @register("advantage_estimator", "optimal_baseline")

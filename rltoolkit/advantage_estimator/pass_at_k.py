@@ -14,14 +14,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import comb, sqrt
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from tensordict import TensorDict
-from torch import Tensor
 
 from rltoolkit.advantage_estimator.base import Scope, advantage, check_group_size, counted_rows
-from rltoolkit.registry import check, register
+from rltoolkit.component import check
+from rltoolkit.registry import register
+
+if TYPE_CHECKING:
+    from tensordict import TensorDict
+    from torch import Tensor
 
 
 @register("advantage_estimator", "pass_at_k")

@@ -10,13 +10,14 @@ Source: REINFORCE, Williams 1992. Config: ``advantage_estimator=raw``.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
-
-from tensordict import TensorDict
-from torch import Tensor
+from typing import TYPE_CHECKING, ClassVar
 
 from rltoolkit.advantage_estimator.base import Scope, checked_rewards
 from rltoolkit.registry import register
+
+if TYPE_CHECKING:
+    from tensordict import TensorDict
+    from torch import Tensor
 
 
 @register("advantage_estimator", "raw")

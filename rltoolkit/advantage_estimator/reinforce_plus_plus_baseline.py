@@ -12,13 +12,15 @@ Config: ``advantage_estimator=reinforce_plus_plus_baseline``.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
-
-from tensordict import TensorDict
-from torch import Tensor
+from typing import TYPE_CHECKING, ClassVar
 
 from rltoolkit.advantage_estimator.base import Scope, advantage, checked_rewards, counted_rows, deviation, mean
-from rltoolkit.registry import check, register
+from rltoolkit.component import check
+from rltoolkit.registry import register
+
+if TYPE_CHECKING:
+    from tensordict import TensorDict
+    from torch import Tensor
 
 
 @register("advantage_estimator", "reinforce_plus_plus_baseline")

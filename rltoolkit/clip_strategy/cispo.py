@@ -8,14 +8,16 @@ Source: MiniMax-M1, arXiv:2506.13585, section 3.1, eq. 4 and 5. Config: ``clip_s
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from torch import Tensor
 
-from rltoolkit.checks import check_tokens
 from rltoolkit.clip_strategy.base import TokenLoss, masked_log_ratio
-from rltoolkit.registry import check, register
+from rltoolkit.component import check, check_tokens
+from rltoolkit.registry import register
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @register("clip_strategy", "cispo")

@@ -8,13 +8,14 @@ Source: DAPO, arXiv:2503.14476, section 3.1, eq. 10. Config: ``clip_strategy=cli
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from torch import Tensor
-
-from rltoolkit.checks import check_tokens
 from rltoolkit.clip_strategy.base import TokenLoss, clipped_surrogate, masked_log_ratio
-from rltoolkit.registry import check, register
+from rltoolkit.component import check, check_tokens
+from rltoolkit.registry import register
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @register("clip_strategy", "clip_higher")

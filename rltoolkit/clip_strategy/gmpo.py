@@ -12,14 +12,16 @@ Source: GMPO, arXiv:2507.20673, section 3, eq. 4; so are the bounds, (e^-0.4, e^
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from torch import Tensor
 
-from rltoolkit.checks import check_tokens
 from rltoolkit.clip_strategy.base import TokenLoss, masked_log_ratio, row_mean
-from rltoolkit.registry import check, register
+from rltoolkit.component import check, check_tokens
+from rltoolkit.registry import register
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @register("clip_strategy", "gmpo")

@@ -11,14 +11,16 @@ Source: GSPO, arXiv:2507.18071, section 4.1, eq. 5 to 7; bounds from section 5.1
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from torch import Tensor
 
-from rltoolkit.checks import check_tokens
 from rltoolkit.clip_strategy.base import TokenLoss, clipped_surrogate, masked_log_ratio, row_mean
-from rltoolkit.registry import check, register
+from rltoolkit.component import check, check_tokens
+from rltoolkit.registry import register
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @register("clip_strategy", "gspo")

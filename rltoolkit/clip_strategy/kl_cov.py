@@ -11,15 +11,17 @@ Source: arXiv:2505.22617, section 4.2, eq. 13 and 14; the defaults from section 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from torch import Tensor
 
-from rltoolkit.checks import check_tokens
 from rltoolkit.clip_strategy._covariance import largest, token_covariance
 from rltoolkit.clip_strategy.base import TokenLoss, masked_log_ratio, unclipped
-from rltoolkit.registry import check, register
+from rltoolkit.component import check, check_tokens
+from rltoolkit.registry import register
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @register("clip_strategy", "kl_cov")
@@ -42,12 +44,12 @@ class KLCov:
         check(self, "fraction", 0 <= self.fraction <= 1, "in [0, 1]")
         check(self, "coefficient", self.coefficient >= 0, "at least 0")
 
-    @torch.no_grad()
     def select(self, log_probs: Tensor, old_log_probs: Tensor, advantages: Tensor, mask: Tensor) -> Tensor:
         """[N, T] bool, the tokens to penalise, from all rows of the step [N, T]; see ``StepClipStrategy``."""
-        check_tokens(self, log_probs=log_probs, old_log_probs=old_log_probs, advantages=advantages, mask=mask)
-        covariance = token_covariance(log_probs, advantages, mask)
-        return largest(covariance, mask, self.fraction * mask.sum().double())
+        with torch.no_grad():
+            check_tokens(self, log_probs=log_probs, old_log_probs=old_log_probs, advantages=advantages, mask=mask)
+            covariance = token_covariance(log_probs, advantages, mask)
+            return largest(covariance, mask, self.fraction * mask.sum().double())
 
     def __call__(
         self, log_probs: Tensor, old_log_probs: Tensor, advantages: Tensor, mask: Tensor, *, selected: Tensor | None = None

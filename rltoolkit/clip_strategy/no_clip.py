@@ -8,13 +8,14 @@ Source: conservative policy iteration, as in PPO, arXiv:1707.06347, section 3, e
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from torch import Tensor
-
-from rltoolkit.checks import check_tokens
 from rltoolkit.clip_strategy.base import TokenLoss, masked_log_ratio, unclipped
+from rltoolkit.component import check_tokens
 from rltoolkit.registry import register
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @register("clip_strategy", "no_clip")

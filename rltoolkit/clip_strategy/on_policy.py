@@ -11,14 +11,16 @@ Config: ``clip_strategy=on_policy``.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from torch import Tensor
 
-from rltoolkit.checks import check_tokens
 from rltoolkit.clip_strategy.base import TokenLoss, unclipped
+from rltoolkit.component import check_tokens
 from rltoolkit.registry import register
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @register("clip_strategy", "on_policy")

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class ImportanceCorrection(Protocol):
     """``correction(old_log_probs, rollout_log_probs, mask) -> weights``, all [N, T]; the weights carry no gradient.
 
-    ``old_log_probs`` are the trainer's under the policy that sampled, ``rollout_log_probs`` the engine's own. Weights are
+    ``old_log_probs`` are the trainer's under the policy at the start of the update (for a group carried over from an earlier
+    rollout step they are the engine's own, and rho is 1), ``rollout_log_probs`` the engine's own. Weights are
     0 where the mask is False, whatever stands there, be it inf or nan. Wrong shapes raise ValueError.
     """
 

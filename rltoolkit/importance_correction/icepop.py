@@ -10,13 +10,16 @@ Source: IcePop, in Ring-1T, arXiv:2510.18855, eq. 1 and 2. Config: ``importance_
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
-from rltoolkit.checks import check_tokens
+from rltoolkit.component import check, check_tokens
 from rltoolkit.importance_correction.base import log_rho
-from rltoolkit.registry import check, register
+from rltoolkit.registry import register
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @register("importance_correction", "icepop")

@@ -9,11 +9,13 @@ Config: ``importance_correction=none``.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from torch import Tensor
-
-from rltoolkit.checks import check_tokens
+from rltoolkit.component import check_tokens
 from rltoolkit.registry import register
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @register("importance_correction", "none")

@@ -12,13 +12,16 @@ Config: ``importance_correction=sequence_mask``.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
-from rltoolkit.checks import check_tokens
+from rltoolkit.component import check, check_tokens
 from rltoolkit.importance_correction.base import row_rho
-from rltoolkit.registry import check, register
+from rltoolkit.registry import register
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @register("importance_correction", "sequence_mask")

@@ -1,7 +1,7 @@
 """KL penalties: how far the policy is from a reference policy, token by token."""
 
+from rltoolkit.kl_penalty._in_reward import subtract_kl
 from rltoolkit.kl_penalty.base import KLPenalty
-from rltoolkit.kl_penalty.in_reward import subtract_kl
 from rltoolkit.kl_penalty.k1 import K1
 from rltoolkit.kl_penalty.k2 import K2
 from rltoolkit.kl_penalty.k3 import K3

@@ -10,12 +10,13 @@ Source: J. Schulman, "Approximating KL divergence", 2020, estimator k2. Config: 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from torch import Tensor
+from rltoolkit.component import check, check_tokens
+from rltoolkit.registry import register
 
-from rltoolkit.checks import check_tokens
-from rltoolkit.registry import check, register
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @register("kl_penalty", "k2")

@@ -8,12 +8,14 @@ Source: DAPO, arXiv:2503.14476, section 2.3. Config: ``kl_penalty=none``.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from torch import Tensor
 
 from rltoolkit.registry import register
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @register("kl_penalty", "none")

@@ -11,13 +11,16 @@ Config: ``loss_aggregator=fixed_length``.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
-from rltoolkit.checks import check_tokens
+from rltoolkit.component import check, check_tokens, follows
 from rltoolkit.loss_aggregator.base import LossAggregator, Totals
-from rltoolkit.registry import check, register
+from rltoolkit.registry import register
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @register("loss_aggregator", "fixed_length")
@@ -29,7 +32,7 @@ class FixedLength(LossAggregator):
         max_length: tokens a response may have; at least 1. The default is the paper's (DAPO) generation limit.
     """
 
-    max_length: int = 20_480
+    max_length: int = follows("sampling.max_new_tokens", 20_480)
 
     def __post_init__(self) -> None:
         check(self, "max_length", self.max_length >= 1, "at least 1")

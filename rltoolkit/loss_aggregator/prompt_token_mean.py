@@ -12,13 +12,16 @@ Source: DAPO, arXiv:2503.14476, section 3.3, eq. 8 and 12 read literally (the ex
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
-from rltoolkit.checks import check_tokens
+from rltoolkit.component import check_tokens
 from rltoolkit.loss_aggregator.base import LossAggregator, Totals
 from rltoolkit.registry import register
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @register("loss_aggregator", "prompt_token_mean")

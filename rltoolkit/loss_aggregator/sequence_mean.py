@@ -11,13 +11,16 @@ Config: ``loss_aggregator=sequence_mean``.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
-from rltoolkit.checks import check_tokens
+from rltoolkit.component import check_tokens
 from rltoolkit.loss_aggregator.base import LossAggregator, Totals
 from rltoolkit.registry import register
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @register("loss_aggregator", "sequence_mean")

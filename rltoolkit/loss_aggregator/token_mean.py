@@ -9,13 +9,16 @@ prompt's group first: that is ``prompt_token_mean``). Config: ``loss_aggregator=
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
-from rltoolkit.checks import check_tokens
+from rltoolkit.component import check_tokens
 from rltoolkit.loss_aggregator.base import LossAggregator, Totals
 from rltoolkit.registry import register
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @register("loss_aggregator", "token_mean")

@@ -10,8 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from rltoolkit.model import loading
-from rltoolkit.registry import check, register
+from rltoolkit.component import check
+from rltoolkit.policy import loading
+from rltoolkit.registry import register
 
 
 @register("model", "hf")

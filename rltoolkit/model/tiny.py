@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 
 from rltoolkit.arithmetic import ALPHABET, END
-from rltoolkit.model.cache import cached_directory
-from rltoolkit.model.loading import quiet_transformers
-from rltoolkit.model.policy import PolicyModel
-from rltoolkit.model.warm_start import Phase, train
-from rltoolkit.registry import check, register
+from rltoolkit.component import check
+from rltoolkit.model._cache import cached_directory
+from rltoolkit.model._warm_start import Phase, train
+from rltoolkit.policy.loading import quiet_transformers
+from rltoolkit.registry import register
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -114,6 +114,8 @@ class Tiny:
 
     def _make(self, directory: Path, seed: int) -> None:
         from rich.progress import track
+
+        from rltoolkit.policy.policy import PolicyModel
 
         tokenizer = character_tokenizer()
         policy = PolicyModel(self._untrained(tokenizer, seed), layout="padded")  # hardly any two prompts are equal

@@ -8,11 +8,14 @@ Source: none; for tasks that come ordered, as curricula do. Config: ``prompt_sam
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
 from rltoolkit.registry import register
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @register("prompt_sampler", "sequential")

@@ -19,7 +19,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
-from rltoolkit.registry import check, register
+from rltoolkit.component import check
+from rltoolkit.registry import register
 from rltoolkit.reward_function.base import Verdict, last_answer_line, tagged_answer, verdict
 
 _ASCII = str.maketrans("×÷−", "*/-")

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 import torch
 
-from rltoolkit.registry import check, register
+from rltoolkit.component import check
+from rltoolkit.registry import register
 from rltoolkit.reward_function.base import Verdict, canonical_integer, compare, tagged_answer
 
 _TAGS = ("<think>", "</think>", "<answer>", "</answer>")

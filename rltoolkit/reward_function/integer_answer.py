@@ -22,7 +22,8 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
-from rltoolkit.registry import check, register
+from rltoolkit.component import check
+from rltoolkit.registry import register
 from rltoolkit.reward_function.base import Verdict, canonical_integer, compare, last_answer_line
 
 # U+FF01-FF5E are the full-width twins of ASCII; then the minus signs and hyphens, the full stop of CJK, wide and thin spaces.

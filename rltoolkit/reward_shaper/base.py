@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
-from tensordict import TensorDict
+if TYPE_CHECKING:
+    from tensordict import TensorDict
 
 
 class RewardShaper(Protocol):

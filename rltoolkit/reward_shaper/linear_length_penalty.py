@@ -12,12 +12,14 @@ limit. Config: ``reward_shaper=[linear_length_penalty]``.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from tensordict import TensorDict
-
-from rltoolkit.registry import check, register
+from rltoolkit.component import check, follows
+from rltoolkit.registry import register
 from rltoolkit.rollout_batch import with_entries
+
+if TYPE_CHECKING:
+    from tensordict import TensorDict
 
 
 @register("reward_shaper", "linear_length_penalty")
@@ -31,7 +33,7 @@ class LinearLengthPenalty:
     """
 
     changes_reward: ClassVar[bool] = True
-    max_length: int = 20480
+    max_length: int = follows("sampling.max_new_tokens", 20_480)
     factor: float = 0.5
 
     def __post_init__(self) -> None:

@@ -14,12 +14,13 @@ Source: DAPO, arXiv:2503.14476, section 3.4. Config: ``reward_shaper=[overlong_f
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
-
-from tensordict import TensorDict
+from typing import TYPE_CHECKING, ClassVar
 
 from rltoolkit.registry import register
 from rltoolkit.rollout_batch import with_entries
+
+if TYPE_CHECKING:
+    from tensordict import TensorDict
 
 
 @register("reward_shaper", "overlong_filtering")

@@ -11,14 +11,17 @@ share over the response, since rewards are one number for each). Config: ``rewar
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from tensordict import TensorDict
-from torch import Tensor
 
-from rltoolkit.registry import check, register
+from rltoolkit.component import check
+from rltoolkit.registry import register
 from rltoolkit.rollout_batch import with_entries
+
+if TYPE_CHECKING:
+    from tensordict import TensorDict
+    from torch import Tensor
 
 
 @register("reward_shaper", "repetition_penalty")

@@ -12,12 +12,14 @@ Source: DAPO, arXiv:2503.14476, section 3.4, eq. 13. Config: ``reward_shaper=[so
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from tensordict import TensorDict
-
-from rltoolkit.registry import check, register
+from rltoolkit.component import check, follows
+from rltoolkit.registry import register
 from rltoolkit.rollout_batch import with_entries
+
+if TYPE_CHECKING:
+    from tensordict import TensorDict
 
 
 @register("reward_shaper", "soft_overlong_punishment")
@@ -32,8 +34,8 @@ class SoftOverlongPunishment:
     """
 
     changes_reward: ClassVar[bool] = True
-    max_length: int = 20480
-    cache_length: int = 4096
+    max_length: int = follows("sampling.max_new_tokens", 20_480)
+    cache_length: int = follows("cache_length", 4096)
     factor: float = 1.0
 
     def __post_init__(self) -> None:

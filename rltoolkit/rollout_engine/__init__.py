@@ -1,7 +1,7 @@
 """Rollout engines: a live copy of the policy that samples responses."""
 
+from rltoolkit.rollout_engine._parity import StaleWeights, parity_gap, require_parity
 from rltoolkit.rollout_engine.base import EngineDied, RolloutEngine, RolloutEngineSpec, RolloutStream, Sampling
-from rltoolkit.rollout_engine.parity import StaleWeights, parity_gap, require_parity
 from rltoolkit.rollout_engine.transformers import Transformers
 from rltoolkit.rollout_engine.vllm import VLLM
 

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from tensordict import TensorDict
-from torch import Tensor
+if TYPE_CHECKING:
+    from tensordict import TensorDict
+    from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,15 +36,15 @@ class RolloutStream(Protocol):
         """Add one group for each prompt; it comes back under its key. Raises ValueError as ``RolloutEngine.generate`` does."""
         ...
 
-    def next_finished(self, timeout: float | None = None) -> list[tuple[int, TensorDict]]:
+    def next_finished(self, timeout: float | None = None) -> tuple[list[int], TensorDict] | None:
         """Sample until a group is finished.
 
         Args:
             timeout: seconds after which to return without one; at least one token of each running response is sampled.
 
         Returns:
-            (key, rollouts [G]) of every group that has finished since the last call; what a group holds is what ``generate``
-            returns for its prompt and seed. Empty when nothing is in flight, or nothing finished in time.
+            The k keys of the groups that have finished since the last call, and their rollouts [k, G]; what a group holds is
+            what ``generate`` returns for its prompt and seed. None when nothing is in flight, or nothing finished in time.
         """
         ...
 

@@ -12,11 +12,9 @@ from typing import Any
 
 import torch
 
-from rltoolkit.registry import check, register
+from rltoolkit.component import check
+from rltoolkit.registry import register
 from rltoolkit.rollout_engine.base import RolloutEngine
-from rltoolkit.rollout_engine.restarting import RestartingEngine
-from rltoolkit.rollout_engine.vllm_engine import VLLMEngine
-from rltoolkit.rollout_engine.vllm_worker import WeightReload
 
 GIB = 2**30
 
@@ -57,9 +55,15 @@ class VLLM:
 
     def __call__(self, *, model_path: Path, max_length: int, seed: int) -> RolloutEngine:
         """Start an engine; see ``RolloutEngineSpec``. Raises ImportError where vLLM is not installed."""
-        if self.subprocess:
-            return RestartingEngine(lambda: VLLMEngine(self, Path(model_path), max_length, seed))
-        return VLLMEngine(self, Path(model_path), max_length, seed)
+        from rltoolkit.rollout_engine._restarting import RestartingEngine
+        from rltoolkit.rollout_engine._vllm.engine import VLLMEngine  # choosing an engine needs no torch
+
+        arguments = self.engine_arguments(model_path, max_length, seed)
+
+        def start() -> RolloutEngine:
+            return VLLMEngine(arguments, max_length=max_length, subprocess=self.subprocess, sleep=self.sleep)
+
+        return RestartingEngine(start) if self.subprocess else start()
 
     def engine_arguments(self, model_path: Path, max_length: int, seed: int) -> dict[str, Any]:
         """The settings in vLLM's own vocabulary, for the device of this machine."""
@@ -80,7 +84,7 @@ class VLLM:
             "enforce_eager": not on_gpu if self.enforce_eager is None else self.enforce_eager,
             "logprobs_mode": "processed_logprobs",  # after temperature and top-p: what was sampled from
             "skip_tokenizer_init": True,
-            "worker_extension_cls": f"{WeightReload.__module__}.{WeightReload.__name__}",
+            "worker_extension_cls": "rltoolkit.rollout_engine._vllm.worker.WeightReload",
             "disable_log_stats": True,
             "use_tqdm_on_load": False,
             "seed": seed,

@@ -11,11 +11,14 @@ Config: ``sampler_filter=[accuracy_range]``.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from tensordict import TensorDict
-from torch import Tensor
+from rltoolkit.component import check
+from rltoolkit.registry import register
 
-from rltoolkit.registry import check, register
+if TYPE_CHECKING:
+    from tensordict import TensorDict
+    from torch import Tensor
 
 
 @register("sampler_filter", "accuracy_range")

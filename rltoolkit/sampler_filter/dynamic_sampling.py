@@ -11,11 +11,13 @@ Source: DAPO, arXiv:2503.14476, section 3.2, eq. 11. Config: ``sampler_filter=[d
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-from tensordict import TensorDict
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from rltoolkit.registry import register
+
+if TYPE_CHECKING:
+    from tensordict import TensorDict
+    from torch import Tensor
 
 
 @register("sampler_filter", "dynamic_sampling")

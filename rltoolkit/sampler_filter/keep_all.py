@@ -8,12 +8,15 @@ Source: the naive GRPO baseline of DAPO, arXiv:2503.14476, table 1. Config: ``sa
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from tensordict import TensorDict
-from torch import Tensor
 
 from rltoolkit.registry import register
+
+if TYPE_CHECKING:
+    from tensordict import TensorDict
+    from torch import Tensor
 
 
 @register("sampler_filter", "keep_all")

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from itertools import product
 from typing import NamedTuple
 
-from rltoolkit.registry import check, register
+from rltoolkit.component import check
+from rltoolkit.registry import register
 from rltoolkit.task.base import Message, Problem, Split
 
 _EVAL_SEED = 2503

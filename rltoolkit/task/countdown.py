@@ -11,12 +11,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rltoolkit.registry import check, register
+from rltoolkit.component import check
+from rltoolkit.registry import register
+from rltoolkit.task._cleaning import drop_duplicates, finish
+from rltoolkit.task._splits import hold_out
+from rltoolkit.task._table import Row, read_rows
+from rltoolkit.task._template import fill
 from rltoolkit.task.base import Message, Problem, Split
-from rltoolkit.task.cleaning import drop_duplicates, finish
-from rltoolkit.task.splits import hold_out
-from rltoolkit.task.table import Row, read_rows
-from rltoolkit.task.template import fill
 
 TEMPLATE = (
     "Using the numbers {numbers}, write an expression that equals {target}. You may use +, -, * and / and parentheses, and "

@@ -11,12 +11,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rltoolkit.registry import check, register
+from rltoolkit.component import check
+from rltoolkit.registry import register
+from rltoolkit.task._cleaning import drop_duplicates, drop_non_integers, finish, normalize_integer
+from rltoolkit.task._splits import hold_out
+from rltoolkit.task._table import Row, read_rows
+from rltoolkit.task._template import PAPER_TEMPLATE, bare, fill
 from rltoolkit.task.base import Message, Problem, Split
-from rltoolkit.task.cleaning import drop_duplicates, drop_non_integers, finish, normalize_integer
-from rltoolkit.task.splits import hold_out
-from rltoolkit.task.table import Row, read_rows
-from rltoolkit.task.template import PAPER_TEMPLATE, bare, fill
 
 
 @register("task", "dapo_math_17k")

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from itertools import islice
 
 from rltoolkit.arithmetic import draw_expressions
-from rltoolkit.registry import check, register
+from rltoolkit.component import check
+from rltoolkit.registry import register
 from rltoolkit.task.base import Message, Problem, Split
 
 _EVAL_SEED = 2503

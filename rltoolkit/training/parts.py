@@ -13,13 +13,13 @@ from omegaconf import DictConfig, OmegaConf
 from tensordict import TensorDict
 
 from rltoolkit.collector import Collector, Refill
-from rltoolkit.compose import Components
-from rltoolkit.config import ConfigError, TrainerConfig
-from rltoolkit.model.loading import best_attention, load_policy
-from rltoolkit.model.lora import add_adapters
-from rltoolkit.model.policy import PolicyModel
-from rltoolkit.prompt_stream import EncodedProblem, PromptStream
+from rltoolkit.collector.prompt_stream import EncodedProblem, PromptStream
+from rltoolkit.policy.loading import best_attention, load_policy
+from rltoolkit.policy.lora import add_adapters
+from rltoolkit.policy.policy import PolicyModel
 from rltoolkit.rollout_engine.base import RolloutEngine, Sampling
+from rltoolkit.run.compose import Components
+from rltoolkit.run.config import ConfigError, TrainerConfig
 from rltoolkit.task.base import Problem
 from rltoolkit.training.progress import ProgressBar
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from omegaconf import DictConfig
 from rich.table import Table
 
-from rltoolkit.compose import Components
-from rltoolkit.model.policy import PolicyModel
-from rltoolkit.plan import StepPlan
+from rltoolkit.policy.policy import PolicyModel
+from rltoolkit.run.compose import Components
+from rltoolkit.run.plan import StepPlan
 
 
 def plan_table(

@@ -15,19 +15,18 @@ from rich.console import Console
 from tensordict import TensorDict
 
 from rltoolkit.collector import CollectedStep
-from rltoolkit.compose import Components
-from rltoolkit.config import OptimizerConfig, TrainerConfig
 from rltoolkit.evaluation import Evaluation, evaluate
 from rltoolkit.kl_penalty import subtract_kl
-from rltoolkit.model.loading import encode, load_tokenizer
-from rltoolkit.plan import StepPlan
+from rltoolkit.policy.loading import encode, load_tokenizer
 from rltoolkit.rollout_engine.base import RolloutEngine, Sampling
+from rltoolkit.run.compose import Components
+from rltoolkit.run.config import OptimizerConfig, TrainerConfig
+from rltoolkit.run.plan import StepPlan
 from rltoolkit.task.base import Problem
 from rltoolkit.training.checkpoints import Checkpoints, newest_checkpoint
 from rltoolkit.training.data import RolloutData
 from rltoolkit.training.evaluator import Evaluator
 from rltoolkit.training.interrupts import Interrupts
-from rltoolkit.training.module import PolicyModule
 from rltoolkit.training.parts import (
     collector_factory,
     encode_problems,
@@ -37,6 +36,7 @@ from rltoolkit.training.parts import (
     on_cpu,
 )
 from rltoolkit.training.plan_table import plan_table
+from rltoolkit.training.policy_module import PolicyModule
 from rltoolkit.training.progress import ProgressBar, ProgressLines
 from rltoolkit.training.run_log import RunLog
 from rltoolkit.training.strategy import ShardedStrategy

@@ -18,7 +18,7 @@ import torch
 from tensordict import TensorDict
 
 from rltoolkit.collector import CollectedStep
-from rltoolkit.counters import counter_metrics
+from rltoolkit.collector.counters import counter_metrics
 from rltoolkit.rollout_batch import text_list
 
 REFLECTION = re.compile(

@@ -12,10 +12,10 @@ from tensordict import TensorDict
 from torch import Tensor
 
 from rltoolkit.rollout_batch import row_lengths
+from rltoolkit.rollout_engine._parity import require_parity
 from rltoolkit.rollout_engine.base import RolloutEngine
-from rltoolkit.rollout_engine.parity import require_parity
 from rltoolkit.training.data import rollout_data
-from rltoolkit.training.module import PolicyModule
+from rltoolkit.training.policy_module import PolicyModule
 
 PROBE_SEQUENCES = 1
 PROBE_TOKENS = 48

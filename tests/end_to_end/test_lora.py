@@ -9,13 +9,13 @@ from safetensors.torch import load_file
 from torch.distributed import checkpoint as dcp
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from rltoolkit.model.lora import LoRA, add_adapters
-from rltoolkit.model.policy import PolicyModel
+from rltoolkit.policy.lora import LoRA, add_adapters
+from rltoolkit.policy.policy import PolicyModel
 
 from .conftest import table
 
 # The punishment gives responses of different lengths different rewards although none is right yet.
-ADAPTERS = ["+experiment=grpo", "model.lora.rank=4", "model.lora.alpha=8", "optimizer.learning_rate=1e-2",
+ADAPTERS = ["+experiment=grpo", "lora.rank=4", "lora.alpha=8", "optimizer.learning_rate=1e-2",
             "optimizer.warmup_optimizer_steps=0", "reward_shaper=[soft_overlong_punishment]", "cache_length=50"]  # fmt: skip
 
 
@@ -82,9 +82,9 @@ def test_two_ranks_continued_on_one_equal_one_rank(command, tmp_path):
 
 
 def test_a_layer_that_the_model_does_not_have(command, tmp_path):
-    done = command(*ADAPTERS, "model.lora.target_modules=[q_proj,query]", f"hydra.run.dir={tmp_path}")
+    done = command(*ADAPTERS, "lora.target_modules=[q_proj,query]", f"hydra.run.dir={tmp_path}")
     assert done.returncode == 2
     message = " ".join(done.stderr.split())
-    assert "error: model.lora.target_modules=('q_proj', 'query')" in message
+    assert "error: lora.target_modules=('q_proj', 'query')" in message
     assert "must be among down_proj, gate_proj, k_proj, o_proj, q_proj, up_proj, v_proj" in message
     assert "Traceback" not in message

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from rltoolkit.counters import Counters
+from rltoolkit.collector.counters import Counters
 
 from .conftest import REFILL, assert_refill_was_at_work, table
 

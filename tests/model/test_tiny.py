@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from rltoolkit.arithmetic import ALPHABET
-from rltoolkit.model.loading import context_length, encode, load_policy, load_tokenizer
 from rltoolkit.model.tiny import Tiny, character_tokenizer
+from rltoolkit.policy.loading import context_length, encode, load_policy, load_tokenizer
 
 SMALL = {"hidden_size": 16, "num_layers": 1, "intermediate_size": 32, "skill_steps": 2, "habit_steps": 1}
 

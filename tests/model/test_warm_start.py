@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from rltoolkit.arithmetic import is_held_out
-from rltoolkit.model.policy import PolicyModel
+from rltoolkit.model._warm_start import Demonstration, Phase, _by_length, _collate, demonstrations, train
 from rltoolkit.model.tiny import Tiny, character_tokenizer
-from rltoolkit.model.warm_start import Demonstration, Phase, _by_length, _collate, demonstrations, train
+from rltoolkit.policy.policy import PolicyModel
 
 PHASE = Phase(
     name="test",

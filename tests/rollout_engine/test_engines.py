@@ -30,7 +30,7 @@ def test_rollouts_hold_what_the_engine_writes(engine):
     assert rollouts.batch_size == (4, 8)
     assert set(rollouts.keys()) == {name for name, key in KEYS.items() if key.writer == "engine"}
     for name in set(rollouts.keys()) - {"response_text"}:
-        assert rollouts[name].dtype == KEYS[name].dtype, name
+        assert str(rollouts[name].dtype) == f"torch.{KEYS[name].dtype}", name
     mask, tokens, lengths = rollouts["response_mask"], rollouts["input_ids"], rollouts["response_length"]
     assert torch.equal(mask.sum(-1), lengths)
     assert tokens.shape[-1] == max(len(PROMPTS[p]) + int(lengths[p].max()) for p in range(4))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from rltoolkit.rollout_engine.process_state import (
+from rltoolkit.rollout_engine._vllm.process_state import (
     forget_launcher,
     held_interrupts,
     kept_process_group,

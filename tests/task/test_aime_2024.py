@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rltoolkit.task import AIME2024
-from rltoolkit.task.template import PAPER_TEMPLATE
+from rltoolkit.task._template import PAPER_TEMPLATE
 
 DATA = Path(os.environ.get("RLTOOLKIT_DATA", ""))
 

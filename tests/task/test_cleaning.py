@@ -2,7 +2,7 @@
 
 import pytest
 
-from rltoolkit.task.cleaning import integer_flaw, normalize_integer
+from rltoolkit.task._cleaning import integer_flaw, normalize_integer
 
 
 @pytest.mark.parametrize(

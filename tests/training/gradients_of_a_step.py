@@ -16,15 +16,15 @@ from transformers import StableLmConfig, StableLmForCausalLM
 
 from rltoolkit import registry
 from rltoolkit.clip_strategy import ClipHigher
-from rltoolkit.config import OptimizerConfig, TrainerConfig
 from rltoolkit.importance_correction import TIS
 from rltoolkit.kl_penalty import NoPenalty
 from rltoolkit.loss_aggregator import LossAggregator
-from rltoolkit.model.layout import LAYOUTS
-from rltoolkit.model.lora import whole
-from rltoolkit.model.policy import PolicyModel
 from rltoolkit.objective import PolicyObjective
-from rltoolkit.training.module import PolicyModule
+from rltoolkit.policy.layout import LAYOUTS
+from rltoolkit.policy.lora import whole
+from rltoolkit.policy.policy import PolicyModel
+from rltoolkit.run.config import OptimizerConfig, TrainerConfig
+from rltoolkit.training.policy_module import PolicyModule
 
 VOCABULARY = 13
 TEMPERATURE = 0.8

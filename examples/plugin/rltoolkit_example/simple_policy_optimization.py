@@ -16,9 +16,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from rltoolkit.checks import check_tokens
 from rltoolkit.clip_strategy.base import TokenLoss, masked_log_ratio
-from rltoolkit.registry import check, register
+from rltoolkit.component import check, check_tokens
+from rltoolkit.registry import register
 
 
 @register("clip_strategy", "simple_policy_optimization")

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from tensordict import TensorDict
 from torch import Tensor
 
-from rltoolkit.registry import check, register
+from rltoolkit.component import check
+from rltoolkit.registry import register
 
 
 @register("sampler_filter", "truncation_limit")

@@ -1,0 +1,317 @@
+"""The collector: prompts -> rollouts -> rewards -> shaping -> filter and refill -> advantages.
+
+Prompts form one endless stream (``prompt_stream``), of which each position has a problem and a random seed of its own. So the
+groups kept in a rollout step, the first P in stream order that pass the filters, are a function of (seed, policy): the number of
+ranks, the engine's batching and the order in which groups finish do not matter. Groups kept beyond P are carried to the next step
+together with their policy version. With ``carry_surplus=False`` a step ends with its last group instead: whatever was submitted
+beyond it is dropped, and its prompts are sampled again.
+
+Groups are verified and filtered as they finish, while the others are being sampled, and ``Schedule`` says at once which
+positions come next.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from rltoolkit.advantage_estimator.base import AdvantageEstimator
+from rltoolkit.collector.counters import Counters
+from rltoolkit.collector.prompt_stream import EncodedProblem, PromptStream
+from rltoolkit.collector.refill import AT_LIMIT, Refill
+from rltoolkit.collector.schedule import Schedule
+from rltoolkit.reward_function.base import RewardFunction
+from rltoolkit.reward_shaper.base import RewardShaper
+from rltoolkit.rollout_batch import stack_groups, text_entry, text_list
+from rltoolkit.rollout_engine.base import RolloutEngine, RolloutStream, Sampling
+from rltoolkit.sampler_filter.base import SamplerFilter
+
+if TYPE_CHECKING:
+    from tensordict import TensorDict
+
+ACCEPTANCE_MEMORY = 0.5
+"""Weight of earlier rollout steps in the acceptance rate; halves with every step."""
+EXCHANGE_SECONDS = 0.2
+"""Seconds between two exchanges of decisions among ranks. Exchanging after every group would make all ranks wait for the slowest."""
+LOGGED_KEYS = ("response_length", "truncated", "policy_version", "prompt_index", "correct", "reward", "response_text")
+"""What of every sampled group is kept for the log; its tokens are not."""
+
+
+class GenerationLimit(RuntimeError):
+    """The generation limit was reached before P groups were kept; the message says what was rejected and why."""
+
+
+@dataclass
+class CollectedStep:
+    """One rollout step, ready to train on: [P, G] rollouts with advantages, and its counters.
+
+    ``sampled`` holds every group generated in the step, rejected ones included, without their tokens: what accuracy, length and
+    truncation are measured on, since the kept groups are a biased sample of the policy.
+    """
+
+    rollouts: TensorDict
+    sampled: TensorDict
+    counters: Counters
+    seconds: float
+    """wall time of sampling, verifying, shaping and filtering, and of the KL where it lowers the reward"""
+    seconds_verification: float
+    """of these, what this process waited for the reward function; an engine in a process of its own samples on meanwhile"""
+    state_after: CollectorState
+    """where the collector goes on once this step is accepted"""
+
+
+@dataclass
+class Group:
+    """A sampled and judged group."""
+
+    position: int
+    """in the stream of prompts"""
+    rollouts: TensorDict
+    """[G]"""
+    keep: bool
+    """whether it passed every filter"""
+    sampled_in: int
+    """rollout steps that were complete when it was sampled"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CollectorState:
+    """What has to survive a restart."""
+
+    position: int = 0
+    rollout_step: int = 0
+    accepted: float
+    """groups kept in earlier steps, weighed with ACCEPTANCE_MEMORY"""
+    judged: float
+    """groups sampled in earlier steps, likewise"""
+    carried: tuple[Group, ...] = ()
+
+
+class Collector:
+    """Makes one rollout step after another.
+
+    Args:
+        engine: samples responses, then sleeps until it is asked for more.
+        prompts: the stream of training problems.
+        reward_function, reward_shapers, sampler_filters, advantage_estimator: the components.
+        prompts_per_step: P. group_size: G.
+        rank, world_size, all_gather: positions are dealt to the ranks in turn; ``all_gather`` collects one Python object from
+            each rank, in the order of the ranks.
+        adjust: changes the kept rollouts [P, G] before their advantages are computed (KL in the reward).
+        on_progress: called with (kept groups, groups needed) as groups finish.
+    """
+
+    def __init__(
+        self,
+        *,
+        engine: RolloutEngine,
+        prompts: PromptStream,
+        reward_function: RewardFunction,
+        reward_shapers: Sequence[RewardShaper] = (),
+        sampler_filters: Sequence[SamplerFilter] = (),
+        advantage_estimator: AdvantageEstimator,
+        prompts_per_step: int,
+        group_size: int,
+        sampling: Sampling,
+        refill: Refill | None = None,
+        rank: int = 0,
+        world_size: int = 1,
+        all_gather: Callable[[Any], list[Any]] = lambda item: [item],
+        adjust: Callable[[TensorDict], TensorDict] = lambda rollouts: rollouts,
+        on_progress: Callable[[int, int], None] = lambda kept, needed: None,
+    ) -> None:
+        self.engine = engine
+        self.prompts = prompts
+        self.reward_function = reward_function
+        self.reward_shapers = reward_shapers
+        self.sampler_filters = sampler_filters
+        self.advantage_estimator = advantage_estimator
+        self.prompts_per_step = prompts_per_step
+        self.group_size = group_size
+        self.sampling = sampling
+        self.refill = refill or Refill()
+        self.rank, self.world_size, self.all_gather = rank, world_size, all_gather
+        self.adjust = adjust
+        self.on_progress = on_progress
+        # before the first step: P groups, all of them kept
+        self._state = CollectorState(accepted=float(prompts_per_step), judged=float(prompts_per_step))
+        self._seconds_verification = 0.0
+
+    @property
+    def rollout_step(self) -> int:
+        """Rollout steps collected so far."""
+        return self._state.rollout_step
+
+    def collect(self) -> CollectedStep:
+        """The next rollout step. Raises GenerationLimit under ``at_limit=raise``, or when not a single group was kept."""
+        step = self.sample()
+        self.accept(step)
+        return step
+
+    def sample(self) -> CollectedStep:
+        """What the next rollout step is; the collector itself does not change until it is given to ``accept``.
+
+        So a signal that ends this call at any point loses nothing: the same step will be sampled again.
+
+        Raises:
+            GenerationLimit: under ``at_limit=raise``, or when not a single group was kept.
+        """
+        start, state, counters = time.perf_counter(), self._state, Counters()
+        self._seconds_verification = 0.0
+        failures_before = self._verifier_failures
+        kept = [group for group in state.carried if state.rollout_step - group.sampled_in <= self.refill.max_carried_age]
+        counters.carried_in, counters.dropped_groups = len(kept), len(state.carried) - len(kept)
+        generated, abandoned = self._sample(self.prompts_per_step - len(kept))
+        self.engine.sleep()  # ``adjust`` may need its memory for a reference model, the updates need it in any case
+        counters.dropped_groups += abandoned
+        counters.verifier_failures = sum(self.all_gather(self._verifier_failures - failures_before))
+        kept += [group for group in generated if group.keep]
+        self._count(counters, generated)
+        chosen, surplus = kept[: self.prompts_per_step], kept[self.prompts_per_step :]
+        if len(chosen) < self.prompts_per_step:
+            chosen = self._at_limit(chosen, generated, counters)
+        counters.carried_out = len(surplus)
+        counters.kept_groups = len(chosen)
+        rollouts = stack_groups(group.rollouts for group in chosen)
+        is_carried = torch.tensor([group.sampled_in < state.rollout_step for group in chosen])
+        rollouts["carried"] = is_carried.unsqueeze(1).expand(rollouts.batch_size).contiguous()
+        rollouts = self.adjust(rollouts)
+        rollouts["advantage"] = self.advantage_estimator(rollouts)
+        counters.trained_tokens = int(rollouts["loss_mask"].sum())
+        return CollectedStep(
+            rollouts=rollouts,
+            sampled=torch.stack([group.rollouts.select(*LOGGED_KEYS) for group in generated or chosen]),
+            counters=counters,
+            seconds=time.perf_counter() - start,
+            seconds_verification=self._seconds_verification,
+            state_after=CollectorState(
+                position=state.position + len(generated),
+                rollout_step=state.rollout_step + 1,
+                accepted=ACCEPTANCE_MEMORY * state.accepted + sum(group.keep for group in generated),
+                judged=ACCEPTANCE_MEMORY * state.judged + len(generated),
+                carried=tuple(surplus),
+            ),
+        )
+
+    def accept(self, step: CollectedStep) -> None:
+        """Go on behind a step that ``sample`` returned."""
+        self._state = step.state_after
+
+    def state_dict(self) -> dict[str, Any]:
+        """Stream position, carried groups and recent acceptance."""
+        return {**vars(self._state), "carried": [vars(group) for group in self._state.carried]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue where ``state_dict`` was taken."""
+        self._state = CollectorState(**{**state, "carried": tuple(Group(**group) for group in state["carried"])})
+
+    def _sample(self, needed: int) -> tuple[list[Group], int]:
+        """The next groups of the stream, ``needed`` of them kept unless the limit is reached, shared among the ranks.
+
+        The second value counts the groups beyond them that were submitted and dropped.
+        """
+        first, carry = self._state.position, self.refill.carry_surplus
+        schedule = Schedule(
+            needed=needed,
+            limit=self.refill.max_generation_batches * self.prompts_per_step,
+            accepted=self._state.accepted,
+            judged=self._state.judged,
+            head_start=self.refill.head_start,
+            lowest_rate=1 / self.refill.max_generation_batches,
+        )
+        groups: list[Group] = []
+        with self.engine.stream(self.group_size, self.sampling) as stream:
+            running = self._submit(stream, schedule.start(), first)
+            while schedule.in_flight and (carry or not schedule.complete):
+                finished = self._next_groups(stream, running)
+                groups += finished
+                shares = self.all_gather([(group.position - first, group.keep) for group in finished])
+                running |= self._submit(stream, schedule.add(decision for share in shares for decision in share), first)
+                missing = max(needed - schedule.accepted, 0)
+                self.on_progress(self.prompts_per_step - missing, self.prompts_per_step)
+        taken = schedule.settled if schedule.complete and not carry else schedule.submitted
+        shares = self.all_gather([group for group in groups if group.position < first + taken])
+        generated = sorted((group for share in shares for group in share), key=lambda group: group.position)
+        return generated, schedule.submitted - taken
+
+    def _submit(self, stream: RolloutStream, offsets: range, first: int) -> dict[int, EncodedProblem]:
+        """Submit this rank's share of the positions; returns their problems."""
+        positions = [first + offset for offset in offsets if (first + offset) % self.world_size == self.rank]
+        problems = {position: self.prompts.problem_at(position) for position in positions}
+        if problems:
+            token_ids = [problem.tokens for problem in problems.values()]
+            stream.submit(positions, token_ids, [self.prompts.seed_at(position) for position in positions])
+        return problems
+
+    def _next_groups(self, stream: RolloutStream, running: dict[int, EncodedProblem]) -> list[Group]:
+        """This rank's next finished groups, judged; with other ranks, those that finish before the next exchange."""
+        deadline, groups = time.monotonic() + EXCHANGE_SECONDS, list[Group]()
+        while running:
+            finished = stream.next_finished(timeout=max(deadline - time.monotonic(), 0.0))
+            if finished is not None:
+                positions, rollouts = finished
+                groups += self._judge(positions, [running.pop(position) for position in positions], rollouts)
+            if time.monotonic() >= deadline or (groups and self.world_size == 1):
+                break
+        return groups
+
+    def _judge(self, positions: list[int], problems: list[EncodedProblem], rollouts: TensorDict) -> list[Group]:
+        """Verify, shape and filter the groups [P, G] sampled at these positions of the stream."""
+        answers = [[problem.answer] * self.group_size for problem in problems]
+        start = time.perf_counter()
+        verdict = self.reward_function(text_list(rollouts, "response_text"), [answer for row in answers for answer in row])
+        self._seconds_verification += time.perf_counter() - start
+        shape = (len(problems), self.group_size)
+        rollouts["answer"] = text_entry(answers)
+        rollouts["prompt_index"] = torch.tensor([problem.index for problem in problems]).unsqueeze(1).expand(shape).contiguous()
+        rollouts["correct"] = verdict.correct.reshape(shape)
+        rollouts["reward"] = verdict.reward.reshape(shape)
+        rollouts["loss_mask"] = rollouts["response_mask"].clone()
+        for shaper in self.reward_shapers:
+            rollouts = shaper(rollouts)
+        keep = torch.ones(len(problems), dtype=torch.bool)
+        for sampler_filter in self.sampler_filters:
+            keep &= sampler_filter(rollouts)
+        # cloned: as views they would keep all of [P, G] in memory and in checkpoints, and all_gather would send it with each
+        groups = (group.clone() for group in rollouts.unbind(0))
+        return [Group(*row, self._state.rollout_step) for row in zip(positions, groups, keep.tolist(), strict=True)]
+
+    @property
+    def _verifier_failures(self) -> int:
+        return getattr(self.reward_function, "failures", 0)
+
+    def _at_limit(self, chosen: list[Group], generated: list[Group], counters: Counters) -> list[Group]:
+        rejected = (
+            f"{counters.rejected_all_correct} all-correct, {counters.rejected_all_wrong} all-wrong, "
+            f"{counters.rejected_other} for other reasons"
+        )
+        if self.refill.at_limit == "fill_with_rejected":
+            spare = [group for group in generated if not group.keep][: self.prompts_per_step - len(chosen)]
+            counters.filled_groups = len(spare)
+            return chosen + spare
+        if self.refill.at_limit == "raise" or not chosen:
+            others = [choice for choice in AT_LIMIT[1:] if choice != self.refill.at_limit]
+            raise GenerationLimit(
+                f"kept {len(chosen)} of prompts_per_step={self.prompts_per_step} groups after generating {len(generated)} "
+                f"(collector.max_generation_batches={self.refill.max_generation_batches}); rejected: {rejected}. Make the task "
+                f"easier or harder, raise the limit, or set collector.at_limit={' or '.join(others)}"
+            )
+        return chosen
+
+    def _count(self, counters: Counters, generated: list[Group]) -> None:
+        counters.generated_groups = len(generated)
+        counters.generated_tokens = sum(int(group.rollouts["response_length"].sum()) for group in generated)
+        for group in generated:
+            if group.keep:
+                continue
+            correct = group.rollouts["correct"]
+            if bool(correct.all()):
+                counters.rejected_all_correct += 1
+            elif not bool(correct.any()):
+                counters.rejected_all_wrong += 1
+            else:
+                counters.rejected_other += 1

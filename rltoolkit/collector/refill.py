@@ -1,0 +1,41 @@
+"""How a rollout step is refilled when sampler filters reject groups: the config section ``collector``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from rltoolkit.component import check
+
+AT_LIMIT = ("raise", "train_partial", "fill_with_rejected")
+"""What can happen when the generation limit is reached before P groups are kept: the run stops; the step trains on the groups
+that were kept; rejected groups fill the step."""
+
+
+@dataclass(kw_only=True)
+class Refill:
+    """How far a rollout step goes to find P groups that pass the filters, and what becomes of those beyond P."""
+
+    section: ClassVar[str] = "collector"
+
+    max_generation_batches: int = 10
+    """at most this many times P groups are generated in one rollout step"""
+    at_limit: str = "train_partial"
+    """one of ``AT_LIMIT``"""
+    carry_surplus: bool = True
+    """kept groups beyond P go to the next step; False: a step ends with its P-th, and prompts beyond it are sampled again"""
+    max_carried_age: int = 1
+    """rollout steps after which a carried group is dropped"""
+
+    def __post_init__(self) -> None:
+        check(self, "max_generation_batches", self.max_generation_batches >= 1, "at least 1")
+        check(self, "at_limit", self.at_limit in AT_LIMIT, f"one of {', '.join(AT_LIMIT)}")
+        check(self, "max_carried_age", self.max_carried_age >= 0, "at least 0")
+
+    @property
+    def head_start(self) -> float:
+        """The first batch is larger than needed on average, by this many standard deviations.
+
+        Surplus groups are kept for the next step, so they cost almost nothing.
+        """
+        return 0.5 if self.carry_surplus else 0.0

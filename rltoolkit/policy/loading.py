@@ -1,0 +1,69 @@
+"""Loading: from a Hugging Face directory on disk to a policy, a tokenizer and token ids. Nothing here asks the network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from rltoolkit.policy.policy import PolicyModel
+
+
+def quiet_transformers() -> ModuleType:
+    """The transformers package with its progress bars and advice switched off: the one place that does so."""
+    import transformers
+
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    return transformers
+
+
+def load_policy(path: Path, attention: str = "sdpa", dtype: str = "float32") -> PolicyModel:
+    """The model of a directory, on the CPU, with weights of ``dtype`` and transformers' ``attention`` implementation."""
+    from rltoolkit.policy.policy import PolicyModel
+
+    transformers = quiet_transformers()
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        path, dtype=dtype, attn_implementation=attention, local_files_only=True
+    )
+    return PolicyModel(model)
+
+
+def best_attention(device_type: str, compute_dtype: str) -> str:
+    """The attention to train with: flash attention, whose rows need no padding, on GPUs that have it; it knows no float32."""
+    available = quiet_transformers().utils.is_flash_attn_2_available()
+    return "flash_attention_2" if device_type == "cuda" and compute_dtype != "float32" and available else "sdpa"
+
+
+def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer of a directory."""
+    return quiet_transformers().AutoTokenizer.from_pretrained(path, local_files_only=True)
+
+
+def context_length(path: Path) -> int:
+    """The longest sequence in tokens that the model of a directory takes."""
+    return quiet_transformers().AutoConfig.from_pretrained(path, local_files_only=True).max_position_embeddings
+
+
+def encode(tokenizer: PreTrainedTokenizerBase, messages: Sequence[tuple[str, str]], chat: bool) -> list[int]:
+    """Token ids of a prompt, up to where the response begins.
+
+    Args:
+        tokenizer: any Hugging Face tokenizer.
+        messages: (role, content) for each turn.
+        chat: whether the turns go through the chat template; without it their contents are joined, and no special
+            token is added.
+
+    Raises:
+        ValueError: ``chat`` without a template.
+    """
+    if not chat:
+        return tokenizer.encode("".join(content for _, content in messages), add_special_tokens=False)
+    if tokenizer.chat_template is None:
+        raise ValueError(f"{tokenizer.name_or_path} has no chat template: use a model with one, or set model.chat=false")
+    turns = [{"role": role, "content": content} for role, content in messages]
+    return list(tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=False))  # type: ignore[arg-type]

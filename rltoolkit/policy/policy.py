@@ -1,0 +1,99 @@
+"""The policy: log-probs and entropies of chosen tokens, without ever holding the full logits.
+
+    log_probs[t] = log softmax(h[t-1] W^T / temperature)[token t]
+    entropy[t]   = -sum over the vocabulary of p log p,   p = softmax(h[t-1] W^T / temperature)
+
+h are the backbone's hidden states, W the head (maybe tied to the embeddings). Rows are laid out by ``model/layout.py``; only
+tokens under the mask go through the head, by ``model/head.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rltoolkit.policy.head import head_statistics
+from rltoolkit.policy.layout import LAYOUTS, default_layout
+from rltoolkit.policy.lora import merged_weights
+
+_PREFIX = "causal_lm."
+_LOGIT_TRANSFORMS = ("final_logit_softcapping", "logit_scale", "logits_scaling")
+
+
+class TokenStatistics(NamedTuple):
+    """Both [N, T], float32 (float64 for a float64 model), exactly 0 off the mask, differentiable."""
+
+    log_probs: Tensor
+    """log-prob of token t given the tokens before it"""
+    entropy: Tensor
+    """entropy in nats of the distribution that token t was drawn from"""
+
+
+class PolicyModel(nn.Module):
+    """A Hugging Face causal language model that answers one question: how likely were these tokens?
+
+    Under FSDP2, shard each of ``decoder_layers`` and then this module: its own parameters (embeddings, final norm, head) are
+    then whole while its forward runs.
+
+    Args:
+        causal_lm: a transformers causal LM.
+        chunk_logits: logits held at a time; 2**26 are 256 MiB in float32.
+        layout: how rows lie in sequences, a name of ``layout.LAYOUTS``; None takes the one that suits the model.
+
+    Raises:
+        ValueError: the architecture changes its logits after the head (soft-capping, scaling), which would be missed here.
+    """
+
+    def __init__(self, causal_lm: nn.Module, *, chunk_logits: int = 2**26, layout: str | None = None) -> None:
+        super().__init__()
+        for name in _LOGIT_TRANSFORMS:
+            value = getattr(causal_lm.config, name, None)
+            if value not in (None, 1.0):
+                raise ValueError(f"{type(causal_lm).__name__} changes its logits after the head ({name}={value}): not supported")
+        self.causal_lm: Any = causal_lm  # transformers' own interface beyond nn.Module
+        self.chunk_logits = chunk_logits
+        self.layout = LAYOUTS[layout or default_layout(causal_lm.config)]
+
+    @property
+    def decoder_layers(self) -> nn.ModuleList:
+        """The transformer blocks, first to last."""
+        return self.causal_lm.get_decoder().layers
+
+    def forward(self, input_ids: Tensor, mask: Tensor, temperature: float = 1.0) -> TokenStatistics:
+        """Statistics of the tokens under the mask.
+
+        Rows are right-padded; attention is causal, so what stands after a row's last asked-for token cannot matter.
+
+        Args:
+            input_ids: [N, T] int64; any valid id as padding.
+            mask: [N, T] bool, the tokens asked for; False on the first token of every row, which nothing predicts.
+            temperature: divides the logits.
+        """
+        rows = self.layout.arrange(input_ids, mask)
+        hidden = self.causal_lm.get_decoder()(
+            input_ids=rows.input_ids,
+            position_ids=rows.position_ids,
+            attention_mask=rows.attention_mask,
+            use_cache=False,  # with a cache transformers would not see that packed rows are separate
+        ).last_hidden_state
+        asked = mask[:, 1:]
+        states = hidden.flatten(0, 1).index_select(0, rows.place[:, :-1][asked])
+        targets = input_ids[:, 1:][asked]
+        head = self.causal_lm.get_output_embeddings()
+        statistics = head_statistics(states, targets, head, temperature, chunk_logits=self.chunk_logits)
+        where = F.pad(asked, (1, 0))
+        log_probs, entropy = (values.new_zeros(mask.shape).masked_scatter(where, values) for values in statistics)
+        return TokenStatistics(log_probs, entropy)
+
+    def hf_weights(self) -> Iterator[tuple[str, Tensor]]:
+        """(name in the Hugging Face checkpoint, whole tensor), a tied head once, adapters merged; a collective under FSDP2."""
+        for name, weight in merged_weights(self):
+            yield hugging_face_name(name), weight
+
+
+def hugging_face_name(parameter_name: str) -> str:
+    """The checkpoint's name of a ``PolicyModel`` parameter."""
+    return parameter_name.removeprefix(_PREFIX)

@@ -1,0 +1,79 @@
+"""Contradictions between the keys of a run, refused with the numbers before anything loads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rltoolkit.component import label, name_of
+from rltoolkit.old_log_probs import require_source_fits
+from rltoolkit.run.components import Components
+from rltoolkit.run.config import ConfigError, RunConfig
+from rltoolkit.run.plan import step_plan
+
+
+def validate(config: RunConfig, components: Components) -> None:
+    """Raise ConfigError where two keys cannot both hold; what a single key may be, its own class checks."""
+    step_plan(config)
+    _validate_group_size(config, components)
+    _validate_kl_in_reward(config, components)
+    _validate_what_reads_the_reward(config, components)
+    _validate_lengths(config, components)
+    try:
+        require_source_fits(config.trainer.old_log_probs, components.importance_correction)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _validate_group_size(config: RunConfig, components: Components) -> None:
+    comparing: Sequence[object] = (components.advantage_estimator, *components.sampler_filter)
+    for component in comparing:
+        smallest = getattr(component, "min_group_size", 1)
+        if config.group_size < smallest:
+            raise ConfigError(
+                f"group_size={config.group_size}: {label(component)} compares the responses to one prompt, "
+                f"so group_size must be at least {smallest}"
+            )
+
+
+def _validate_kl_in_reward(config: RunConfig, components: Components) -> None:
+    if config.kl_in_reward and not components.kl_penalty.needs_reference:
+        raise ConfigError(f"kl_in_reward=true needs a KL penalty: {label(components.kl_penalty)}, choose k1, k2 or k3")
+
+
+def _validate_what_reads_the_reward(config: RunConfig, components: Components) -> None:
+    """Refuse whatever changes the reward where the advantages follow from the verdicts alone."""
+    estimator = components.advantage_estimator
+    if getattr(estimator, "reads_reward", True):
+        return
+    because = f"{label(estimator)} reads the verdicts, not the reward, so"
+    if config.kl_in_reward:
+        raise ConfigError(
+            f"kl_in_reward=true: {because} the KL would change no advantage; set kl_in_reward=false, and the penalty joins the loss"
+        )
+    idle = [name_of(shaper) for shaper in components.reward_shaper if getattr(shaper, "changes_reward", True)]
+    if idle:
+        rest = ",".join(name for name in map(name_of, components.reward_shaper) if name not in idle)
+        raise ConfigError(
+            f"reward_shaper=[{','.join(idle)}]: {because} this would change no advantage; set reward_shaper=[{rest}], or choose "
+            "another advantage_estimator"
+        )
+
+
+def _validate_lengths(config: RunConfig, components: Components) -> None:
+    sampling, context = config.sampling, components.model.context_length()
+    for key, response in (
+        ("sampling.max_new_tokens", sampling.max_new_tokens),
+        ("evaluation.max_new_tokens", config.evaluation.max_new_tokens),
+    ):
+        total = sampling.max_prompt_tokens + response
+        if context is not None and total > context:
+            raise ConfigError(
+                f"sampling.max_prompt_tokens={sampling.max_prompt_tokens} + {key}={response} = {total} tokens: "
+                f"longer than the model's context of {context} tokens"
+            )
+    longest = sampling.max_prompt_tokens + sampling.max_new_tokens
+    if config.trainer.micro_batch_tokens < longest:
+        raise ConfigError(
+            f"trainer.micro_batch_tokens={config.trainer.micro_batch_tokens}: must hold one whole row, "
+            f"sampling.max_prompt_tokens + sampling.max_new_tokens = {longest} tokens"
+        )

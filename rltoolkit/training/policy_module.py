@@ -1,0 +1,281 @@
+"""The Lightning module: one call of ``training_step`` is one optimizer step on one mini-batch.
+
+No rewards, filters or engines here: a mini-batch comes in with its advantages, an updated policy comes out.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Any, cast
+
+import lightning as L
+import torch
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from tensordict import TensorDict
+from torch import Tensor
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.optim.lr_scheduler import LRScheduler
+
+from rltoolkit.clip_strategy import StepClipStrategy
+from rltoolkit.loss_aggregator import Totals
+from rltoolkit.objective import PolicyObjective
+from rltoolkit.policy.lora import whole
+from rltoolkit.policy.policy import PolicyModel, TokenStatistics
+from rltoolkit.rollout_batch import row_lengths
+from rltoolkit.run.config import OptimizerConfig, TrainerConfig
+from rltoolkit.training.errors import NotFinite
+from rltoolkit.training.micro_batches import plan_micro_batches
+
+log = logging.getLogger(__name__)
+
+
+class PolicyModule(L.LightningModule):
+    """Trains a policy with any objective, sharded with FSDP2.
+
+    Args:
+        policy: the model to train; its parameters are the master weights (float32).
+        objective: what an optimizer step minimises.
+        optimizer, warmup_optimizer_steps: AdamW's settings and the length of the linear warm-up.
+        settings: micro-batch budget, precision, patience with non-finite steps.
+        temperature: the sampling temperature, which divides the logits here too.
+        reference: a frozen policy for the KL penalty, where it needs one; in ``settings.compute_dtype``, as the policy computes.
+    """
+
+    def __init__(
+        self,
+        *,
+        policy: PolicyModel,
+        objective: PolicyObjective,
+        optimizer: OptimizerConfig,
+        settings: TrainerConfig,
+        warmup_optimizer_steps: int,
+        temperature: float,
+        reference: PolicyModel | None = None,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.policy = policy
+        self.objective = objective
+        self.optimizer_config = optimizer
+        self.settings = settings
+        self.warmup_optimizer_steps = warmup_optimizer_steps
+        self.temperature = temperature
+        # in a list, out of nn.Module's sight: frozen, and not part of a checkpoint
+        self._reference = [reference] if reference is not None else []
+        self.step_metrics: dict[str, float] = {}
+        self.not_finite_in_a_row = 0
+        self._configured = False
+
+    # --- Lightning's hooks ---------------------------------------------------------------------------------------------
+
+    def configure_model(self) -> None:
+        """Shard every decoder layer, then the rest, over the data-parallel ranks; one rank in full precision needs no FSDP."""
+        if self._configured:
+            return
+        self._configured = True
+        dtype = getattr(torch, self.settings.compute_dtype)
+        if self.trainer.world_size > 1 or dtype != torch.float32:
+            self._shard(MixedPrecisionPolicy() if dtype == torch.float32 else MixedPrecisionPolicy(dtype, torch.float32))
+        for reference in self._reference:  # self.device is still the CPU here
+            reference.to(self.trainer.strategy.root_device).requires_grad_(False).eval()
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """AdamW with a linear warm-up, then a constant learning rate."""
+        config = self.optimizer_config
+        optimizer = torch.optim.AdamW(
+            [parameter for parameter in self.policy.parameters() if parameter.requires_grad],
+            lr=config.learning_rate,
+            betas=(config.betas[0], config.betas[1]),
+            weight_decay=config.weight_decay,
+            fused=True,
+        )
+        warmup = self.warmup_optimizer_steps
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / max(warmup, 1)))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule}}
+
+    def training_step(self, batch: TensorDict, batch_idx: int) -> None:
+        """One optimizer step on the rows of ``batch`` [N]; every rank holds all N rows and computes its share.
+
+        A step without a trained token, or with a loss or gradient that is not finite, leaves the weights as they are and is
+        counted. Raises NotFinite after ``settings.max_skipped_steps`` non-finite steps in a row.
+        """
+        optimizer, schedule = cast(LightningOptimizer, self.optimizers()), cast(LRScheduler, self.lr_schedulers())
+        if not batch["loss_mask"].any():
+            self.step_metrics = {"steps_without_tokens": 1.0}
+            return
+        optimizer.zero_grad()
+        loss, metrics = self._accumulate_gradients(batch)
+        norm = whole(torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.optimizer_config.gradient_clip))
+        self.step_metrics = {
+            **metrics,
+            "loss": loss,
+            "gradient_norm": float(norm),
+            "learning_rate": float(schedule.get_last_lr()[0]),
+        }
+        if not (torch.isfinite(norm) and torch.isfinite(torch.tensor(loss))):
+            self._skip_not_finite(batch, loss, float(norm))
+            return
+        self.not_finite_in_a_row = 0
+        optimizer.step()
+        schedule.step()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Note the number of ranks."""
+        checkpoint["world_size"] = self.trainer.world_size
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Say so when the ranks are not as many as they were: sums are then added up in another order."""
+        before, now = checkpoint["world_size"], self.trainer.world_size
+        if before != now and self.trainer.is_global_zero:
+            log.warning(
+                "continued on %d processes, the checkpoint was written by %d: weights and optimizer are dealt out anew; "
+                "the run no longer equals an uninterrupted one to the bit, only up to rounding", now, before,
+            )  # fmt: skip
+
+    # --- what others call ----------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def score(self, batch: TensorDict, mask_key: str = "loss_mask", reference: bool = False) -> Tensor:
+        """Log-probs [N, T] of the tokens under a mask, by the policy as it is now or by the reference; the ranks share the rows."""
+        model, came_from = self._reference[0] if reference else self.policy, batch[mask_key].device
+        batch = batch.to(self.device)  # a new rollout step lies in main memory
+        dtype = torch.promote_types(next(model.parameters()).dtype, torch.float32)
+        log_probs = torch.zeros(batch[mask_key].shape, dtype=dtype, device=self.device)
+        for rows in self._my_micro_batches(batch, mask_key):
+            micro = _crop(batch[rows])
+            statistics = self._statistics(model, micro, mask_key)
+            if len(rows):  # an empty micro-batch only keeps the ranks' collectives in step
+                log_probs[rows, : statistics.log_probs.shape[1]] = statistics.log_probs
+        return self._over_ranks(log_probs, "sum").to(came_from)
+
+    def full_weights(self) -> Iterator[tuple[str, Tensor]]:
+        """(Hugging Face name, whole tensor) of every parameter; a collective, so every rank has to iterate."""
+        for part in self.policy.modules():
+            if isinstance(part, FSDPModule):
+                part.reshard()  # what is still gathered was rounded to the compute dtype
+        return self.policy.hf_weights()
+
+    # --- inside ---------------------------------------------------------------------------------------------------------
+
+    def _shard(self, mixed: MixedPrecisionPolicy) -> None:
+        assert self.device_mesh is not None
+        mesh = self.device_mesh["data_parallel"]
+        for layer in self.policy.decoder_layers:
+            fully_shard(layer, mesh=mesh, mp_policy=mixed, reshard_after_forward=not self._alone)
+        fully_shard(self.policy, mesh=mesh, mp_policy=mixed)
+
+    @property
+    def _alone(self) -> bool:
+        """Whether this rank holds all weights anyway: it gathers them (rounds them, that is) once a step, not in every pass."""
+        return self.trainer.world_size == 1
+
+    def _accumulate_gradients(self, batch: TensorDict) -> tuple[float, dict[str, float]]:
+        """Backward over this rank's micro-batches; the loss and the metrics of the whole step, the same on every rank."""
+        mask = batch["loss_mask"]
+        aggregator = self.objective.loss_aggregator
+        batch["weights"] = aggregator.weights(mask, Totals.of(mask, batch["group_index"]))
+        if getattr(self.objective.clip_strategy, "scope", "token") == "step":
+            batch["selected"] = self._select(batch)
+        if self.objective.kl_penalty.needs_reference:
+            batch["reference_log_probs"] = self.score(batch, reference=True)
+        loss = torch.zeros((), dtype=torch.float64, device=self.device)
+        metrics: dict[str, Tensor] = {}
+        micro_batches = self._my_micro_batches(batch, "loss_mask")
+        for index, rows in enumerate(micro_batches, start=1):
+            if isinstance(self.policy, FSDPModule):
+                self.policy.set_reshard_after_backward(not self._alone or index == len(micro_batches))
+            micro = _crop(batch[rows])
+            statistics = self._statistics(self.policy, micro, "loss_mask")
+            output = self._objective(micro, statistics)
+            # FSDP averages gradients over the ranks, while the weights already make the ranks' losses add up
+            self.manual_backward(output.loss * self.trainer.world_size)
+            loss += output.loss.detach()
+            _merge(metrics, output.metrics)
+        return float(self._over_ranks(loss, "sum")), self._step_means(metrics, int(mask.sum()))
+
+    def _objective(self, micro: TensorDict, statistics: TokenStatistics) -> Any:
+        log_probs = statistics.log_probs
+        return self.objective(
+            log_probs=log_probs,
+            old_log_probs=micro.get("old_log_probs", log_probs.detach()),
+            advantages=micro["advantage"],
+            mask=micro["loss_mask"],
+            weights=micro["weights"],
+            rollout_log_probs=micro["rollout_log_probs"],
+            reference_log_probs=micro.get("reference_log_probs", None),
+            entropy=statistics.entropy,
+            selected=micro.get("selected", None),
+        )
+
+    def _select(self, batch: TensorDict) -> Tensor:
+        """Tokens that a step-wide clip strategy picks, from log-probs of the whole step."""
+        log_probs = self.score(batch)
+        advantages = batch["advantage"]
+        if advantages.ndim == 1:
+            advantages = advantages[:, None].expand_as(log_probs)
+        old_log_probs = batch.get("old_log_probs", log_probs)
+        strategy = cast(StepClipStrategy, self.objective.clip_strategy)
+        return strategy.select(log_probs, old_log_probs, advantages, batch["loss_mask"])
+
+    def _statistics(self, model: PolicyModel, micro: TensorDict, mask_key: str) -> TokenStatistics:
+        return model(micro["input_ids"], micro[mask_key], self.temperature)
+
+    def _my_micro_batches(self, batch: TensorDict, mask_key: str) -> list[Tensor]:
+        """This rank's micro-batches as row indices; rows that share a sequence of the layout stay together."""
+        asked = batch[mask_key].any(-1).nonzero().squeeze(-1)  # rows that a shaper has emptied cost nothing
+        layout, mask = self.policy.layout, batch[mask_key][asked]
+        sequences = layout.sequences(batch["input_ids"][asked], mask)
+        plan = plan_micro_batches(
+            [each.tokens for each in sequences], self.settings.micro_batch_tokens, self.trainer.world_size, pads=layout.pads
+        )
+        return [
+            asked[[row for index in micro_batch for row in sequences[index].rows]]
+            for micro_batch in plan[self.trainer.global_rank]
+        ]
+
+    def _over_ranks(self, tensor: Tensor, operation: str) -> Tensor:
+        return self.trainer.strategy.reduce(tensor, reduce_op=operation) if self.trainer.world_size > 1 else tensor
+
+    def _step_means(self, metrics: dict[str, Tensor], tokens: int) -> dict[str, float]:
+        """Per-token means of the summed metrics, maxima of those called ``_max``, over all ranks: two collectives."""
+        means: dict[str, float] = {}
+        for operation, scale in (("sum", tokens), ("max", 1)):
+            names = sorted(name for name in metrics if name.endswith("_max") == (operation == "max"))
+            values = self._over_ranks(torch.stack([metrics[name] for name in names]), operation) / scale
+            means.update(zip(names, values.tolist(), strict=True))
+        return means
+
+    def _skip_not_finite(self, batch: TensorDict, loss: float, norm: float) -> None:
+        self.not_finite_in_a_row += 1
+        self.step_metrics["steps_not_finite"] = 1.0
+        path = f"{self.trainer.default_root_dir}/not_finite_step_{self.trainer.global_step}_{self.not_finite_in_a_row}.pt"
+        if self.trainer.is_global_zero:
+            torch.save(batch.cpu().to_dict(), path)
+        if self.not_finite_in_a_row >= self.settings.max_skipped_steps:
+            raise NotFinite(
+                f"{self.not_finite_in_a_row} optimizer steps in a row had a loss ({loss}) or gradient norm ({norm}) that is "
+                f"not finite (trainer.max_skipped_steps={self.settings.max_skipped_steps}). No such step was applied; their "
+                f"batches are in {self.trainer.default_root_dir}, the last one in {path}"
+            )
+
+
+def _crop(micro: TensorDict) -> TensorDict:
+    """Cut the padding that the rows at hand do not need; an empty micro-batch becomes one row that trains nothing."""
+    if not len(micro):
+        blank = {
+            key: torch.zeros((1, 2), dtype=value.dtype, device=value.device) for key, value in micro.items() if value.ndim == 2
+        }
+        flat = {key: torch.zeros(1, dtype=value.dtype, device=value.device) for key, value in micro.items() if value.ndim == 1}
+        return TensorDict({**blank, **flat}, batch_size=[1])
+    length = int(row_lengths(micro).max())
+    return TensorDict(
+        {key: value[:, :length] if value.ndim == 2 else value for key, value in micro.items()}, batch_size=micro.batch_size
+    )
+
+
+def _merge(totals: dict[str, Tensor], metrics: dict[str, Tensor]) -> None:
+    for name, value in metrics.items():
+        combine = torch.maximum if name.endswith("_max") else torch.add
+        totals[name] = combine(totals[name], value) if name in totals else value

@@ -1,0 +1,260 @@
+"""The collector, on an engine that answers from a table: which groups are kept, carried, dropped and counted."""
+
+import random
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import pytest
+import torch
+from tensordict import TensorDict
+
+from rltoolkit.advantage_estimator import GroupCentered
+from rltoolkit.collector import Collector, GenerationLimit
+from rltoolkit.collector.prompt_stream import EncodedProblem, PromptStream
+from rltoolkit.collector.refill import AtLimit, Refill
+from rltoolkit.prompt_sampler import Sequential
+from rltoolkit.reward_function import ExactMatch
+from rltoolkit.rollout_batch import text_entry
+from rltoolkit.rollout_engine.base import Sampling
+from rltoolkit.sampler_filter import DynamicSampling
+
+SAMPLING = Sampling(max_new_tokens=4)
+
+
+class TableEngine:
+    """Answers prompt [p] with ``right[p]`` correct responses of two, whatever the seed; the version is set from outside.
+
+    ``pick`` says which of the groups in flight finish next, at first those that were submitted first. ``log`` is what happened.
+    """
+
+    def __init__(self, right):
+        self.right, self.version, self.pick, self.log = right, 0, lambda running: running[:1], []
+
+    @contextmanager
+    def stream(self, group_size, sampling):
+        self.running = {}
+        yield self
+        self.log.append(("drop", list(self.running)))
+
+    def sleep(self):
+        self.log.append(("sleep", []))
+
+    def submit(self, keys, prompts, seeds):
+        self.log.append(("submit", list(keys)))
+        self.running |= {key: (prompt[0], seed) for key, prompt, seed in zip(keys, prompts, seeds, strict=True)}
+
+    def next_finished(self, timeout=None):
+        keys = self.pick(list(self.running))
+        self.log.append(("finish", keys))
+        return [(key, self.group(*self.running.pop(key))) for key in keys]
+
+    def group(self, row, seed):
+        mask = torch.tensor([[False, True, True]] * 2)
+        return TensorDict(
+            {
+                "input_ids": torch.tensor([[row, seed % 97, g] for g in range(2)]),
+                "response_mask": mask,
+                "rollout_log_probs": torch.where(mask, -1.0, 0.0),
+                "response_length": torch.full((2,), 2),
+                "truncated": torch.zeros(2, dtype=torch.bool),
+                "policy_version": torch.full((2,), self.version),
+                "response_text": text_entry([["yes" if g < self.right[row] else "no" for g in range(2)]])[0],
+            },
+            batch_size=2,
+        )
+
+
+def make(right, *, prompts=2, world=1, rank=0, gather=lambda item: [item], kept_of_judged=None, **refill):
+    problems = [EncodedProblem(tokens=[row], answer="yes", index=row) for row in range(len(right))]
+    collector = Collector(
+        engine=TableEngine(right),
+        prompts=PromptStream(problems, Sequential(), seed=3),
+        reward_function=ExactMatch(),
+        reward_shapers=[],
+        sampler_filters=[DynamicSampling()],
+        advantage_estimator=GroupCentered(),
+        prompts_per_step=prompts,
+        group_size=2,
+        sampling=SAMPLING,
+        refill=Refill(**refill),
+        rank=rank,
+        world_size=world,
+        all_gather=gather,
+    )
+    if kept_of_judged is not None:
+        collector._state.accepted, collector._state.judged = kept_of_judged
+    return collector
+
+
+def make_ranks(right, world, **settings):
+    """Collectors that exchange objects as ranks do, each to be used in a thread of its own."""
+    items, barrier = [None] * world, threading.Barrier(world)
+
+    def gather(rank, item):
+        items[rank] = item
+        barrier.wait()
+        everyone = list(items)
+        barrier.wait()
+        return everyone
+
+    return [
+        make(right, world=world, rank=rank, gather=lambda item, rank=rank: gather(rank, item), **settings)
+        for rank in range(world)
+    ]
+
+
+def kept(step):
+    return step.rollouts["prompt_index"][:, 0].tolist()
+
+
+def test_keeps_the_first_mixed_groups_in_stream_order_and_counts_the_rest():
+    # right answers of two: 0 = all wrong, 2 = all correct, 1 = mixed. Problems 1 and 3 are the first two mixed ones.
+    step = make([0, 1, 2, 1, 1]).collect()
+    assert kept(step) == [1, 3]
+    counters = step.counters
+    assert (counters.rejected_all_wrong, counters.rejected_all_correct, counters.rejected_other) == (1, 1, 0)
+    # rewards of a mixed group are +1 and -1, mean 0
+    assert step.rollouts["advantage"].tolist() == [[1.0, -1.0], [1.0, -1.0]]
+    # 2 groups x 2 responses x 2 tokens
+    assert counters.trained_tokens == 8
+
+
+class Unhurried(ExactMatch):
+    def __call__(self, texts, answers):
+        time.sleep(0.02)
+        return super().__call__(texts, answers)
+
+
+def test_verification_is_a_part_of_each_steps_seconds():
+    collector = make([1] * 6)
+    collector.reward_function = Unhurried()
+    for step in (collector.collect(), collector.collect()):
+        # two groups, one after the other
+        assert 2 * 0.02 <= step.seconds_verification < step.seconds
+
+
+# P = 2 at acceptance 1/2, half a standard deviation above the mean: (2 + 0.5 sqrt(2 * 0.5)) / 0.5 = 5 groups where 2 would do
+EXPECTS_HALF = (4.0, 8.0)
+
+
+def test_surplus_is_carried_with_its_version_and_comes_first_in_the_next_step():
+    collector = make([1] * 6, kept_of_judged=EXPECTS_HALF)
+    first = collector.collect()
+    assert (kept(first), first.counters.generated_groups, first.counters.carried_out) == ([0, 1], 5, 3)
+    collector.engine.version = 1
+    second = collector.collect()
+    assert (kept(second), second.counters.carried_in, second.counters.generated_groups) == ([2, 3], 3, 0)
+    assert second.rollouts["policy_version"][:, 0].tolist() == [0, 0]
+    assert second.counters.carried_out == 1
+
+
+def test_carried_groups_past_their_age_are_dropped_and_counted():
+    collector = make([1] * 12, kept_of_judged=EXPECTS_HALF, max_carried_age=0)
+    collector.collect()
+    collector.engine.version = 1
+    second = collector.collect()
+    assert (second.counters.dropped_groups, second.counters.carried_in) == (3, 0)
+    assert kept(second) == [5, 6]
+
+
+def test_without_carrying_the_surplus_prompts_are_sampled_again():
+    # no head start where surplus is lost: 2 / 0.5 = 4 groups, of which 2 and 3 still run when 0 and 1 are kept
+    collector = make([1] * 6, kept_of_judged=EXPECTS_HALF, carry_surplus=False)
+    first = collector.collect()
+    assert collector.engine.log == [("submit", [0, 1, 2, 3]), ("finish", [0]), ("finish", [1]), ("drop", [2, 3]), ("sleep", [])]
+    assert (first.counters.generated_groups, first.counters.dropped_groups) == (2, 2)
+    collector.engine.version = 1
+    second = collector.collect()
+    assert (kept(second), second.rollouts["policy_version"][:, 0].tolist()) == ([2, 3], [1, 1])
+
+
+def test_a_rejection_is_replaced_while_others_run():
+    # 0 is rejected, 1 runs on: acceptance is now 2 of 3, and (2 - 0.5 sqrt(2 / 3)) / (2 / 3) = 2.4, so 1 + 2 groups
+    collector = make([0, 1, 1])
+    assert kept(collector.collect()) == [1, 2]
+    expected = [("submit", [0, 1]), ("finish", [0]), ("submit", [2]), ("finish", [1]), ("finish", [2])]
+    expected += [("drop", []), ("sleep", [])]  # the trainer may need the memory
+    assert collector.engine.log == expected
+
+
+def shuffled(generator):
+    """Any groups in flight finish next, now and then none in time."""
+    return lambda running: generator.sample(running, generator.randint(0, min(3, len(running))))
+
+
+def outcome(collector, steps=4):
+    """Everything a few rollout steps hand to training, and what is carried out of the last."""
+    outcomes = []
+    for version in range(steps):
+        collector.engine.version = version
+        step = collector.collect()
+        outcomes.append((kept(step), step.rollouts["input_ids"].tolist(), step.sampled["input_ids"].tolist(), step.counters))
+    state = collector.state_dict()
+    return outcomes, [group["position"] for group in state.pop("carried")], state
+
+
+MIXED = [0, 1, 2, 1, 0, 1, 1, 2, 0, 0, 2, 1, 2]
+
+
+@pytest.mark.parametrize("carry", [True, False])
+@pytest.mark.parametrize("order", range(5))
+def test_the_order_in_which_groups_finish_changes_nothing(order, carry):
+    in_turn, mixed_up = (make(MIXED, prompts=4, carry_surplus=carry) for _ in range(2))
+    mixed_up.engine.pick = shuffled(random.Random(order))
+    assert outcome(mixed_up) == outcome(in_turn)
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_several_ranks_collect_the_same_as_one(world, monkeypatch):
+    monkeypatch.setattr("rltoolkit.collector.EXCHANGE_SECONDS", 0.0)  # verdicts are exchanged as often as can be
+    alone = outcome(make(MIXED, prompts=4))
+    ranks = make_ranks(MIXED, world, prompts=4)
+    for rank in ranks:
+        rank.engine.pick = shuffled(random.Random(rank.rank))
+    with ThreadPoolExecutor(world) as pool:
+        assert list(pool.map(outcome, ranks)) == [alone] * world
+    shares = [{key for what, keys in rank.engine.log if what == "submit" for key in keys} for rank in ranks]
+    assert [{position % world for position in share} for share in shares] == [{rank} for rank in range(world)]
+
+
+def test_an_interruption_changes_nothing():
+    collector, twin = (make(MIXED, prompts=4) for _ in range(2))
+    collector.collect(), twin.collect()
+    finishing = collector.engine.pick
+    calls = iter(range(3))
+
+    def interrupted(running):
+        if next(calls, None) is None:
+            raise KeyboardInterrupt
+        return running[-1:]
+
+    collector.engine.pick = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        collector.collect()
+    collector.engine.pick = finishing
+    assert outcome(collector) == outcome(twin)
+
+
+def test_the_limit_raises_when_asked_or_when_nothing_was_kept():
+    # at most 1 x 2 groups: problems 0 (all wrong) and 1 (mixed)
+    with pytest.raises(GenerationLimit, match=r"kept 1 of prompts_per_step=2 groups after generating 2 .*1 all-wrong"):
+        make([0, 1], at_limit=AtLimit.RAISE, max_generation_batches=1).collect()
+    with pytest.raises(GenerationLimit, match="kept 0 of"):
+        make([0, 2], max_generation_batches=2).collect()
+
+
+def test_the_limit_trains_on_what_there_is_or_fills_up():
+    partial = make([0, 1], max_generation_batches=1).collect()
+    assert kept(partial) == [1]
+    filled = make([0, 1], max_generation_batches=1, at_limit=AtLimit.FILL_WITH_REJECTED).collect()
+    assert (kept(filled), filled.counters.filled_groups) == ([1, 0], 1)
+    assert filled.rollouts["advantage"][1].tolist() == [0.0, 0.0]  # equal rewards: nothing to learn
+
+
+def test_state_survives_a_restart():
+    collector, twin = make(MIXED, prompts=3), make(MIXED, prompts=3)
+    collector.collect()
+    twin.load_state_dict(collector.state_dict())
+    assert outcome(twin) == outcome(collector)

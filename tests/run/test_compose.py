@@ -1,0 +1,141 @@
+"""Every file in conf/ composes; what cannot run is refused with the key, the value and what is allowed."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hydra import compose as hydra_compose
+from hydra import initialize_config_module
+from omegaconf import DictConfig
+
+from rltoolkit import registry
+from rltoolkit.run import compose
+from rltoolkit.run.config import ConfigError
+from rltoolkit.run.plan import step_plan, validate, validate_hardware
+
+CONF = Path(__file__).parents[2] / "conf"
+TABLE_1 = ["naive_grpo", "overlong_filtering", "clip_higher", "soft_overlong_punishment", "token_level_loss", "dynamic_sampling"]
+
+
+def options(group: str) -> list[str]:
+    return sorted(file.stem for file in (CONF / group).glob("*.yaml"))
+
+
+def composed(*overrides: str) -> DictConfig:
+    compose.publish()
+    with initialize_config_module("rltoolkit.conf", version_base=None):
+        return hydra_compose("config", overrides=list(overrides))
+
+
+@pytest.mark.parametrize("preset", options("preset"))
+def test_every_preset_composes_and_its_numbers_agree(preset):
+    cfg = composed(f"preset={preset}")
+    assert step_plan(cfg).optimizer_steps_per_rollout == cfg.prompts_per_step * cfg.group_size // cfg.mini_batch_size
+    compose.build(cfg)
+
+
+@pytest.mark.parametrize("group", ["experiment", "ablation", "logger"])
+def test_every_option_of_a_group_composes(group):
+    for name in options(group):
+        if name != "dapo_ablation":  # a sweep: its own key is Hydra's
+            compose.build(composed(f"{'' if group == 'logger' else '+'}{group}={name}", "hydra.run.dir=x"))
+
+
+@pytest.mark.parametrize("kind", registry.kinds())
+def test_every_component_is_an_option(kind):
+    for name in registry.names(kind):
+        choice = f"{kind}=[{name}]" if kind in compose.SEVERAL else f"{kind}={name}"
+        cfg = composed(choice)
+        node = cfg[kind][name] if kind in compose.SEVERAL else cfg[kind]
+        assert node._target_.endswith(registry.get(kind, name).__qualname__)
+
+
+def test_the_paper_preset_holds_the_papers_numbers():
+    cfg = composed("preset=paper")
+    plan = step_plan(cfg)
+    # 512 prompts x 16 responses = 8,192; mini-batches of 512 -> 16 updates; warm-up 20 rollout steps = 320 updates
+    assert (plan.responses_per_step, plan.optimizer_steps_per_rollout, plan.warmup_optimizer_steps) == (8192, 16, 320)
+    assert (cfg.sampling.max_new_tokens, cfg.cache_length, cfg.optimizer.learning_rate) == (20480, 4096, 1e-6)
+
+
+def test_each_row_of_table_1_changes_exactly_one_thing():
+    def components(row):
+        cfg = composed(f"+ablation={row}")
+        kinds = ("advantage_estimator", "clip_strategy", "loss_aggregator", "kl_penalty", "importance_correction")
+        chosen = {kind: cfg[kind]._target_ for kind in kinds}
+        return chosen | {kind: tuple(cfg[kind]) for kind in compose.SEVERAL}
+
+    rows = [components(row) for row in TABLE_1]
+    for before, after in pairwise(rows):
+        assert sum(before[kind] != after[kind] for kind in before) == 1
+    assert rows[-1]["sampler_filter"] == ("dynamic_sampling",)
+
+
+def test_the_released_recipe_has_no_overlong_filtering():
+    assert list(composed("+experiment=dapo_released").reward_shaper) == ["soft_overlong_punishment"]
+
+
+def test_length_based_shapers_follow_the_runs_own_limit():
+    cfg = composed("+experiment=dapo", "sampling.max_new_tokens=40", "cache_length=10")
+    shaper = compose.build(cfg).reward_shapers[1]
+    assert (shaper.max_length, shaper.cache_length) == (40, 10)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["mini_batch_size=48"], r"mini_batch_size=48 must divide prompts_per_step x group_size = 64 x 8 = 512"),
+        (["group_size=1", "mini_batch_size=64"], r"group_size=1: advantage_estimator=group_normalized .* at least 2"),
+        (["sampling.top_p=0.9"], r"sampling\.top_p=0\.9: must be 1 in training"),
+        (["+experiment=dapo", "cache_length=56"], r"reward_shaper\.cache_length=56"),
+        (["sampling.max_new_tokens=5000"], r"longer than the model's context of \d+ tokens"),
+        (["clip_strategy=clip_higher", "clip_strategy.epsilon_low=1.5"], r"clip_strategy\.epsilon_low=1\.5 .*in \[0, 1\)"),
+        (["trainer.micro_batch_tokens=50"], r"trainer\.micro_batch_tokens=50: must hold one whole row"),
+        (["trainer.max_steps=0"], r"trainer\.max_steps=0: must be greater than 0"),
+        (["optimizer.warmup_rollout_steps=3"], r"set one of them"),
+        (["kl_in_reward=true"], r"kl_in_reward=true needs a KL penalty: kl_penalty=none"),
+        (
+            ["kl_in_reward=true", "kl_penalty=k1", "advantage_estimator=max_rl"],
+            r"kl_in_reward=true: advantage_estimator=max_rl reads the verdicts",
+        ),
+        (
+            ["+experiment=dapo", "advantage_estimator=max_rl"],
+            r"reward_shaper=\[soft_overlong_punishment\]: advantage_estimator=max_rl .* set reward_shaper=\[overlong_filtering\]",
+        ),
+        (["verifier_timeout=0"], r"verifier_timeout=0\.0: must be greater than 0"),
+        (["trainer.old_log_probs=vllm"], r"trainer\.old_log_probs=vllm: must be one of auto, trainer, engine"),
+        (
+            ["trainer.old_log_probs=engine", "importance_correction=tis"],
+            r"trainer\.old_log_probs=engine: importance_correction=tis .* would find no difference",
+        ),
+        (["trainer.compute_dtype=int8"], r"trainer\.compute_dtype=int8: must be one of bfloat16"),
+    ],
+)
+def test_contradictions_are_refused_with_the_numbers(overrides, message):
+    with pytest.raises(ConfigError, match=message):
+        validate(composed(*overrides))
+
+
+def test_what_shapes_the_mask_alone_goes_with_verdicts():
+    validate(composed("reward_shaper=[overlong_filtering]", "advantage_estimator=max_rl"))
+
+
+@pytest.mark.parametrize(
+    ("asked", "updates", "taken"),
+    [
+        ("auto", 2, "trainer"),
+        ("auto", 1, "update"),  # the update's own log-probs are those before it
+        ("trainer", 1, "trainer"),
+        ("engine", 2, "engine"),
+        ("engine", 1, "engine"),
+    ],
+)
+def test_whose_log_probs_are_the_old_ones(asked, updates, taken):
+    # 8 prompts x 4 responses = 32
+    sizes = ["prompts_per_step=8", "group_size=4", f"mini_batch_size={32 // updates}"]
+    assert step_plan(composed(*sizes, f"trainer.old_log_probs={asked}")).old_log_probs == taken
+
+
+def test_a_preset_this_machine_cannot_run_says_so():
+    with pytest.raises(ConfigError, match=r"needs 128 GPUs .*preset=laptop runs on a CPU"):
+        validate_hardware(composed("preset=paper"))
