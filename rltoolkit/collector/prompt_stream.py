@@ -6,10 +6,17 @@ continues needs the position and nothing else.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from rltoolkit.task.base import Problem
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +28,39 @@ class EncodedProblem:
     index: int
 
 
+def encode_problems(
+    problems: Sequence[Problem], encode: Callable[[Problem], list[int]], max_prompt_tokens: int, split: str = "training"
+) -> list[EncodedProblem]:
+    """Token ids of the prompts, in the order of ``problems``, each with its row there as ``index``.
+
+    A prompt of more than ``max_prompt_tokens`` tokens leaves the engine too little room for a response, and one without any
+    gives it nothing to begin with: both are left out, and a log line counts them.
+
+    Args:
+        problems: at least one.
+        encode: a problem as prompt token ids.
+        max_prompt_tokens: the longest prompt to keep.
+        split: what the messages call the problems.
+
+    Raises:
+        ValueError: none is left.
+    """
+    encoded = [EncodedProblem(tokens=encode(each), answer=each.answer, index=row) for row, each in enumerate(problems)]
+    kept = [problem for problem in encoded if 1 <= len(problem.tokens) <= max_prompt_tokens]
+    empty = sum(not problem.tokens for problem in encoded)
+    left_out = f"{len(encoded) - len(kept) - empty} are longer, {empty} are empty"
+    if not kept:
+        raise ValueError(
+            f"sampling.max_prompt_tokens={max_prompt_tokens}: none of the {len(encoded)} {split} prompts can be used; {left_out}"
+        )
+    if len(kept) < len(encoded):
+        log.info(
+            "sampling.max_prompt_tokens=%d: of %d %s prompts %s; they are left out",
+            max_prompt_tokens, len(encoded), split, left_out,
+        )  # fmt: skip
+    return kept
+
+
 class PromptStream:
     """What stands at each position.
 
@@ -30,9 +70,7 @@ class PromptStream:
         seed: the run's.
     """
 
-    def __init__(
-        self, problems: Sequence[EncodedProblem], prompt_sampler: Callable[[int, int, int], torch.Tensor], seed: int
-    ) -> None:
+    def __init__(self, problems: Sequence[EncodedProblem], prompt_sampler: Callable[[int, int, int], Tensor], seed: int) -> None:
         self._problems, self._prompt_sampler, self._seed = problems, prompt_sampler, seed
         self._epoch, self._order = -1, list[int]()
 
