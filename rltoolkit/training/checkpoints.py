@@ -48,8 +48,14 @@ class Checkpoints:
             self._publish()
 
     def save(self, trainer: L.Trainer) -> None:
-        """Begin a checkpoint of the current optimizer step, unless there is one. Raises CheckpointError, also for the one before."""
+        """Begin a checkpoint of the current optimizer step, unless there is one. Raises CheckpointError, also for the one before.
+
+        Before the first step there is nothing to save, and asking AdamW for its state would change the run: torch makes a state by
+        a step with zero gradients, which counts in the bias correction of all later ones.
+        """
         self.finish(trainer)
+        if not trainer.global_step:
+            return
         path = self.folder / f"step_{trainer.global_step:06d}"
         # the first process looks, so that all do the same even where a shared file system shows a new folder late
         if not trainer.strategy.broadcast(path.exists()):

@@ -87,8 +87,10 @@ def train(run: Run, folder: Path | str, console: Console | None = None) -> Resul
     finally:
         home.close()
     if received:
-        console.print("interrupted; the same command continues from the checkpoint just written")
-        return _result("interrupted", received, home.path)
+        result = _result("interrupted", received, home.path)
+        where = "continues from the checkpoint just written" if result.checkpoint else "starts anew: no optimizer step was done"
+        console.print(f"interrupted; the same command {where}")
+        return result
     if is_first_process():
         write_run_figures(home.path)
     console.print(f"finished; metrics, evaluations, figures and checkpoints are in {home.path}")
