@@ -6,11 +6,12 @@ input), 130 or 143 (interrupted).
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rltoolkit.command_line import check_choices, prepare, report_errors
+from rltoolkit.command_line import check_choices, help_text, prepare, report_errors
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -27,6 +28,9 @@ def main() -> None:
     # argparse takes overrides in one piece only, but one writes: +experiment=dapo_ablation -m seed=0,1
     sys.argv[1:] = sorted(arguments, key=lambda argument: argument in ("-m", "--multirun"))
     with report_errors():
+        if {"-h", "--help"} & set(sys.argv):
+            print(help_text(shutil.get_terminal_size().columns))
+            return
         import hydra
 
         from rltoolkit.run import compose, sweep

@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import sys
+import textwrap
 import types
 import warnings
 from collections.abc import Iterator, Sequence
@@ -24,6 +25,21 @@ from rltoolkit.run.process import is_first_process
 
 VERBOSE = "RLTOOLKIT_VERBOSE"
 PLUGINS = "RLTOOLKIT_PLUGINS"
+_USAGE = """\
+usage: python -m rltoolkit [key=value ...] [-m] [--plugin FILE] [--verbose]
+
+  python -m rltoolkit +experiment=dapo              full DAPO, on two CPU cores
+  python -m rltoolkit +experiment=dapo_ablation -m  Table 1 of the paper
+  python -m rltoolkit +experiment=dapo clip_strategy=cispo trainer.max_steps=64
+
+-m             a sweep: key=a,b trains both
+--plugin FILE  components of your own, in one file
+--verbose      let the libraries talk, and show tracebacks"""
+_MORE = """\
+reward_shaper and sampler_filter take lists: reward_shaper=[a,b]
+One component in full:   python -m rltoolkit.components NAME
+The whole configuration: python -m rltoolkit --cfg job
+Hydra's own options:     python -m rltoolkit --hydra-help"""
 FILE_GROUPS = ("preset", "experiment", "ablation", "logger", "profiler")
 
 
@@ -85,12 +101,30 @@ def check_choices(arguments: Sequence[str]) -> None:
         if kind in registry.kinds():
             known = registry.names(kind)
         elif group in FILE_GROUPS:
-            known = tuple(sorted(Path(file.name).stem for file in (resources.files("rltoolkit.conf") / group).iterdir()))
+            known = _options(group)
         else:
             continue
         for name in chosen:
             if name not in known and name != "null":
                 raise registry.UnknownName(group, name, known)
+
+
+def help_text(width: int) -> str:
+    """What ``python -m rltoolkit --help`` prints: how to call it, and what there is to choose from."""
+    choices = [(group, _options(group)) for group in FILE_GROUPS] + [(kind, registry.names(kind)) for kind in registry.kinds()]
+    label_width = max(len(group) for group, _ in choices) + 3
+    lines = [_USAGE, ""]
+    for group, names in choices:
+        head = f"{'+' if group in ('experiment', 'ablation') else ''}{group}="
+        body = textwrap.wrap(", ".join(names), max(width - label_width, 30))
+        lines += [f"{head if number == 0 else '':<{label_width}}{line}" for number, line in enumerate(body)]
+    return "\n".join([*lines, "", _MORE])
+
+
+def _options(group: str) -> tuple[str, ...]:
+    """The names of a folder of conf/."""
+    files = (resources.files("rltoolkit.conf") / group).iterdir()
+    return tuple(sorted(Path(file.name).stem for file in files if file.name.endswith(".yaml")))
 
 
 def _quiet() -> None:
