@@ -18,7 +18,7 @@ from rltoolkit.collector import Collector, PromptStream, encode_problems
 from rltoolkit.loss_aggregator import TokenMean, Totals
 from rltoolkit.model import Tiny
 from rltoolkit.objective import PolicyObjective
-from rltoolkit.policy.loading import encode, load_policy, load_tokenizer
+from rltoolkit.policy.loading import load_policy, load_tokenizer
 from rltoolkit.prompt_sampler import Shuffled
 from rltoolkit.reward_function import EquationAnswer
 from rltoolkit.reward_shaper import OverlongFiltering, SoftOverlongPunishment
@@ -56,9 +56,7 @@ def update(policy, optimizer, batch):
     log_probs = policy(batch["input_ids"], mask).log_probs
     loss = objective(
         log_probs=log_probs,
-        old_log_probs=batch[
-            "rollout_log_probs"
-        ],  # under the policy that sampled: the ratio is 1 in a rollout step's first update
+        old_log_probs=batch["rollout_log_probs"],  # under the policy that sampled: at first the ratio is 1
         rollout_log_probs=batch["rollout_log_probs"],
         advantages=batch["advantage"],
         mask=mask,
@@ -75,12 +73,10 @@ def train(engine_spec, rollout_steps=20, mini_batch_size=64, seed=0):
     """Trains; returns the accuracy of everything sampled in each rollout step."""
     # a short supervised start, 20 seconds; cached for the next time
     model_path = Tiny(skill_steps=200, habit_steps=0, max_response=RESPONSE_TOKENS)(seed)
-        seed
-    )  # supervised, 20 seconds; cached for the next time
-    tokenizer, policy = load_tokenizer(model_path), load_policy(model_path)
+    policy = load_policy(model_path)
     engine = engine_spec(model_path=model_path, max_length=PROMPT_TOKENS + RESPONSE_TOKENS, seed=seed)
     problems = IntegerArithmetic(max_operands=2)("train", seed)
-    encoded = encode_problems(problems, lambda problem: encode(tokenizer, problem.messages, chat=False), PROMPT_TOKENS)
+    encoded = encode_problems(problems, load_tokenizer(model_path), chat=False, max_prompt_tokens=PROMPT_TOKENS)
     collector = dapo_collector(engine, PromptStream(encoded, Shuffled(), seed))
     optimizer = torch.optim.AdamW(policy.parameters(), lr=1e-3, weight_decay=0.0)
     accuracy = []

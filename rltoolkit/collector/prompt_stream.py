@@ -7,14 +7,16 @@ continues needs the position and nothing else.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from torch import Tensor
+from rltoolkit.policy.loading import encode
+from rltoolkit.prompt_sampler.base import PromptSampler
+from rltoolkit.task.base import Problem
 
-    from rltoolkit.task.base import Problem
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 log = logging.getLogger(__name__)
 
@@ -29,34 +31,29 @@ class EncodedProblem:
 
 
 def encode_problems(
-    problems: Sequence[Problem], encode: Callable[[Problem], list[int]], max_prompt_tokens: int, split: str = "training"
+    problems: Sequence[Problem], tokenizer: PreTrainedTokenizerBase, *, chat: bool, max_prompt_tokens: int, what: str = "training"
 ) -> list[EncodedProblem]:
-    """Token ids of the prompts, in the order of ``problems``, each with its row there as ``index``.
-
-    A prompt of more than ``max_prompt_tokens`` tokens leaves the engine too little room for a response, and one without any
-    gives it nothing to begin with: both are left out, and a log line counts them.
-
-    Args:
-        problems: at least one.
-        encode: a problem as prompt token ids.
-        max_prompt_tokens: the longest prompt to keep.
-        split: what the messages call the problems.
+    """Token ids of the prompts. Those that are empty or longer than ``max_prompt_tokens`` are left out, and the log counts them.
 
     Raises:
-        ValueError: none is left.
+        ValueError: none is left, or ``chat`` with a tokenizer that has no template.
     """
-    encoded = [EncodedProblem(tokens=encode(each), answer=each.answer, index=row) for row, each in enumerate(problems)]
-    kept = [problem for problem in encoded if 1 <= len(problem.tokens) <= max_prompt_tokens]
-    empty = sum(not problem.tokens for problem in encoded)
-    left_out = f"{len(encoded) - len(kept) - empty} are longer, {empty} are empty"
+    encoded = [
+        EncodedProblem(tokens=encode(tokenizer, each.messages, chat), answer=each.answer, index=row)
+        for row, each in enumerate(problems)
+    ]
+    lengths = [len(problem.tokens) for problem in encoded]
+    kept = [problem for problem, length in zip(encoded, lengths, strict=True) if 0 < length <= max_prompt_tokens]
+    too_long, empty = sum(length > max_prompt_tokens for length in lengths), lengths.count(0)
     if not kept:
         raise ValueError(
-            f"sampling.max_prompt_tokens={max_prompt_tokens}: none of the {len(encoded)} {split} prompts can be used; {left_out}"
+            f"sampling.max_prompt_tokens={max_prompt_tokens}: no {what} prompt is left, {too_long} are longer, {empty} are empty; "
+            f"the shortest that is not empty has {min((n for n in lengths if n), default=0)} tokens"
         )
-    if len(kept) < len(encoded):
+    if too_long or empty:
         log.info(
-            "sampling.max_prompt_tokens=%d: of %d %s prompts %s; they are left out",
-            max_prompt_tokens, len(encoded), split, left_out,
+            "%d of %d %s prompts are left out: %d are longer than sampling.max_prompt_tokens=%d, %d are empty",
+            too_long + empty, len(encoded), what, too_long, max_prompt_tokens, empty,
         )  # fmt: skip
     return kept
 
@@ -70,7 +67,7 @@ class PromptStream:
         seed: the run's.
     """
 
-    def __init__(self, problems: Sequence[EncodedProblem], prompt_sampler: Callable[[int, int, int], Tensor], seed: int) -> None:
+    def __init__(self, problems: Sequence[EncodedProblem], prompt_sampler: PromptSampler, seed: int) -> None:
         self._problems, self._prompt_sampler, self._seed = problems, prompt_sampler, seed
         self._epoch, self._order = -1, list[int]()
 

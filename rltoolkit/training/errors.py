@@ -7,3 +7,7 @@ class NotFinite(RuntimeError):
 
 class CheckpointError(RuntimeError):
     """A checkpoint could not be written or read; the message names it, and what still stands."""
+
+
+class NothingToTrain(RuntimeError):
+    """Several rollout steps in a row had no token to train on."""

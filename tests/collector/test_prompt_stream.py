@@ -5,6 +5,7 @@ import logging
 import pytest
 
 from rltoolkit.collector.prompt_stream import EncodedProblem, PromptStream, encode_problems
+from rltoolkit.model.tiny import character_tokenizer
 from rltoolkit.prompt_sampler import Sequential, Shuffled
 from rltoolkit.task import Message, Problem
 
@@ -34,31 +35,31 @@ def test_seeds_differ_between_positions_and_runs_and_stay_below_63_bits():
 
 
 def asked(*prompts):
-    return [Problem((Message("user", prompt),), answer=prompt.upper()) for prompt in prompts]
-
-
-def characters(problem):
-    return [ord(character) for character in problem.messages[0].content]
+    return [Problem((Message("user", prompt),), answer=f"answer to {prompt}") for prompt in prompts]
 
 
 def test_prompts_that_are_too_long_or_empty_are_left_out_and_counted(caplog):
+    tokenizer = character_tokenizer()
+    problems = asked("1+2=", "1+2+3=", "", "1=", "1+22=")
     with caplog.at_level(logging.INFO, logger="rltoolkit"):
-        encoded = encode_problems(asked("ab", "abcd", "", "c", "abcde"), characters, max_prompt_tokens=3, split="held-out")
-    # 2 and 1 tokens stay, with their rows in the task; 4 and 5 are more than 3
-    assert encoded == [
-        EncodedProblem(tokens=[97, 98], answer="AB", index=0),
-        EncodedProblem(tokens=[99], answer="C", index=3),
+        encoded = encode_problems(problems, tokenizer, chat=False, max_prompt_tokens=4, what="held-out")
+    # 4 and 2 characters stay, with their rows in the task; 6 and 5 are more than 4
+    assert [(problem.index, tokenizer.decode(problem.tokens), problem.answer) for problem in encoded] == [
+        (0, "1+2=", "answer to 1+2="),
+        (3, "1=", "answer to 1="),
     ]
-    assert caplog.messages == ["sampling.max_prompt_tokens=3: of 5 held-out prompts 2 are longer, 1 are empty; they are left out"]
+    assert caplog.messages == [
+        "3 of 5 held-out prompts are left out: 2 are longer than sampling.max_prompt_tokens=4, 1 are empty"
+    ]
 
 
 def test_prompts_that_all_fit_are_not_worth_a_word(caplog):
     with caplog.at_level(logging.INFO, logger="rltoolkit"):
-        assert len(encode_problems(asked("abc", "d"), characters, max_prompt_tokens=3)) == 2
+        assert len(encode_problems(asked("1=", "2="), character_tokenizer(), chat=False, max_prompt_tokens=2)) == 2
     assert not caplog.messages
 
 
 def test_a_task_without_a_usable_prompt_is_refused():
-    message = "sampling.max_prompt_tokens=1: none of the 3 training prompts can be used; 2 are longer, 1 are empty"
+    message = "sampling.max_prompt_tokens=1: no training prompt is left, 2 are longer, 1 are empty; .* has 2 tokens"
     with pytest.raises(ValueError, match=message):
-        encode_problems(asked("ab", "", "abc"), characters, max_prompt_tokens=1)
+        encode_problems(asked("1=", "", "1+2="), character_tokenizer(), chat=False, max_prompt_tokens=1)
