@@ -18,7 +18,7 @@ SMALL = [
     "evaluation.k=2", "evaluation.every=0", "collector.max_generation_batches=2", "collector.at_limit=fill_with_rejected",
     "trainer.max_steps=4", "rollout_engine=transformers",
 ]  # fmt: skip
-CLOCK = ("second", "tokens_per", "rate_tokens", "time")  # columns that measure time
+MACHINE = ("seconds", "tokens_per_second", "memory")  # columns that measure the machine
 
 
 @pytest.fixture(scope="module")
@@ -52,19 +52,20 @@ def record(folder: Path):
 
 
 def numbers(folder: Path):
-    """All that metrics.csv and evaluations.csv say, but for the time that things took."""
+    """All that metrics.csv and evaluations.csv say, but for time and memory."""
     tables = {}
     for name in ("metrics.csv", "evaluations.csv"):
         with (folder / name).open(newline="") as file:
             tables[name] = [
-                {key: value for key, value in row.items() if not any(word in key for word in CLOCK)} for row in csv.DictReader(file)
+                {key: value for key, value in row.items() if not any(word in key for word in MACHINE)}
+                for row in csv.DictReader(file)
             ]
     return tables
 
 
 def test_a_sweep_over_experiments_runs_each_of_them(two):
+    # the folders are named after what differs, without the dozen overrides that both share: their names would be too long
     folder, done = two
-    assert {each.name for each in folder.glob("*/run.json").__iter__()} == {"run.json"}
     for experiment in ("grpo", "dapo_released"):
         found = record(folder / f"experiment={experiment}")
         assert (found["experiment"], found["status"]) == (experiment, "finished")
@@ -80,13 +81,13 @@ def test_side_by_side_the_terminal_has_lines_and_each_folder_a_log(two):
     assert "optimizer steps" in (folder / "experiment=grpo" / "log.txt").read_text()
 
 
-def test_side_by_side_the_results_are_those_of_one_after_another(two, sweep, tmp_path):
+def test_side_by_side_the_results_are_those_of_a_job_alone(two, sweep, tmp_path):
     folder, _ = two
-    done = sweep("+experiment=grpo,dapo_released", "hydra.launcher.threads=1", dir=tmp_path / "alone")
+    done = sweep("+experiment=dapo_released", "hydra.launcher.threads=1", dir=tmp_path / "alone")
     assert "optimizer steps" in done.stdout  # one at a time, jobs write to the terminal
-    for experiment in ("experiment=grpo", "experiment=dapo_released"):
-        assert numbers(folder / experiment) == numbers(tmp_path / "alone" / experiment)
-        assert len(numbers(folder / experiment)["metrics.csv"]) == 4
+    # nothing is swept over, so there is nothing to name the folder after
+    assert numbers(folder / "experiment=dapo_released") == numbers(tmp_path / "alone" / "job_0")
+    assert len(numbers(tmp_path / "alone" / "job_0")["metrics.csv"]) == 4
 
 
 def test_a_finished_job_is_skipped_only_if_it_is_the_same_run(two, sweep):
@@ -139,7 +140,10 @@ def test_a_signal_lets_every_job_write_its_checkpoint_and_the_sweep_goes_on_from
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["trainer.max_steps=2,0"], "job 2 of 2 (trainer.max_steps=0) cannot run, so none was started:\nerror: trainer.max_steps=0"),
+        (
+            ["trainer.max_steps=2,0"],
+            "job 2 of 2 (trainer.max_steps=0) cannot run, so none was started:\nerror: trainer.max_steps=0",
+        ),
         (["optimizer.weight_decay=0,abc"], "job 2 of 2 (optimizer.weight_decay=abc) cannot run"),
         (["seed=0,1", "hydra.sweep.subdir=x"], "hydra.sweep.subdir=x: job 1 and job 2 would share the folder"),
         (["seed=0,1", "hydra.launcher.jobs_at_once=0"], "error: hydra.launcher.jobs_at_once=0: must be at least 1"),
@@ -153,13 +157,6 @@ def test_what_cannot_run_is_refused_before_the_first_job_starts(sweep, tmp_path,
     assert message in done.stdout
     assert "Traceback" not in done.stdout
     assert not any(tmp_path.rglob("run.json"))
-
-
-def test_a_folder_is_named_after_what_differs(sweep, tmp_path):
-    # 14 fixed overrides made a name longer than a file system takes; here they are in no name. `--cfg` shows that all of it composes.
-    fixed = [f"{key}=1.5" for key in ("optimizer.weight_decay", "sampling.temperature", "evaluation.temperature", "entropy_coefficient")]
-    done = sweep(*fixed, "optimizer.gradient_clip=1.0,-1", dir=tmp_path / "s")
-    assert "job 2 of 2 (optimizer.gradient_clip=-1) cannot run" in done.stdout
 
 
 def test_names_of_folders():
