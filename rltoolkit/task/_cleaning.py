@@ -67,10 +67,10 @@ def finish(cleaned: Cleaned, name: str, source: str) -> list[Problem]:
         ValueError: no problem is left.
     """
     problems = [problem for problem in cleaned.problems if problem.answer]
-    findings = "; ".join((*cleaned.findings, f"{len(problems):,} problems"))
+    findings = "; ".join(cleaned.findings)
     if not problems:
-        raise ValueError(f"task.path={source!r} ({name}): no problem is left ({findings})")
-    logger.info("task %s: %s", name, findings)
+        raise ValueError(f"task.path={source}: no problem is left of {findings} (task={name})")
+    logger.info("task %s: %s; %s problems", name, findings, f"{len(problems):,}")
     return problems
 
 

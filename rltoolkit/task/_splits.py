@@ -20,12 +20,12 @@ def hold_out(problems: Sequence[Problem], eval_size: int, split: Split, seed: in
     for problem in problems:
         by_prompt.setdefault(prompt_key(problem), problem)
     if eval_size >= len(by_prompt):
-        raise ValueError(f"task.eval_size={eval_size} ({name}): must be less than the {len(by_prompt):,} different prompts")
+        raise ValueError(f"task.eval_size={eval_size}: must be less than the {len(by_prompt):,} different prompts (task={name})")
     held_out = sorted(by_prompt, key=lambda key: hashlib.sha256(f"{seed}:{key}".encode()).digest())[:eval_size]
     if split == "train":
         return without(problems, [by_prompt[key] for key in held_out], name)
     if not held_out:
-        raise ValueError(f"task.eval_size=0 ({name}): must be at least 1 to evaluate on this task")
+        raise ValueError(f"task.eval_size=0: must be at least 1 to evaluate on this task (task={name})")
     return [by_prompt[key] for key in held_out]
 
 
@@ -34,7 +34,7 @@ def without(problems: Sequence[Problem], others: Sequence[Problem], name: str) -
     taken = {prompt_key(problem) for problem in others}
     left = [problem for problem in problems if prompt_key(problem) not in taken]
     if not left:
-        raise ValueError(f"task.path ({name}): every training problem is also an evaluation problem")
+        raise ValueError(f"task.path: every training problem is also an evaluation problem (task={name})")
     return left
 
 

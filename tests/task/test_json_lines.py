@@ -56,7 +56,7 @@ def test_an_evaluation_file_is_never_trained_on(tmp_path):
         ('{"prompt": 5, "answer": 2}', r"'prompt' \(task\.prompt_field\) must be a string or messages"),
         ('\n{"prompt": ', r"line 2 of .* is not JSON"),
         ("[1]", r"line 1 of .* must be a JSON object"),
-        ("", r"task\.path=.*no problem is left \(0 rows"),
+        ("", r"task\.path=.*no problem is left of 0 rows"),
     ],
 )
 def test_a_file_of_another_form_is_refused(tmp_path, content, message):
