@@ -13,7 +13,7 @@ from rltoolkit.task.base import Problem
 
 logger = logging.getLogger("rltoolkit.task")
 
-INTEGER = re.compile(r"[+-]?([0-9]{1,3}(,[0-9]{3})+|[0-9]{1,4000})")
+INTEGER = re.compile(r"[+-]?([0-9]{1,3}(,[0-9]{3}){1,1000}|[0-9]{1,4000})")  # Python reads up to 4,300 digits
 
 
 class Cleaned(NamedTuple):

@@ -50,6 +50,8 @@ def puzzle(target, *numbers):
         ("__import__('os')", 1, (1,), False),
         ("", 0, (), False),
         ("9" * 10**6, 1, (1,), False),
+        ("9" * 20 + "+1", 10**20, (1, 10**20 - 1), True),
+        ("9" * 21 + "+1", 10**21, (1, 10**21 - 1), False),  # more digits than a number may have
         ("(" * 10**5 + "1" + ")" * 10**5, 1, (1,), False),
         ("1" + "+1" * 5000, 5001, (1,) * 5001, False),  # longer than an expression may be
     ],
