@@ -172,6 +172,11 @@ class TestSamplerFilter:
         assert torch.equal(component(widened(rollouts)), keep)
         assert torch.equal(torch.cat([component(rollouts[p : p + 1]) for p in range(len(groups))]), keep)
 
+    def test_it_says_whether_it_can_keep_a_group_of_one(self, name, make_rollouts):
+        component = build("sampler_filter", name)
+        keep = component(make_rollouts(reward=[[1.0], [0.5], [-1.0]]))
+        assert keep.any() == (getattr(component, "min_group_size", 1) == 1)
+
 
 @pytest.mark.parametrize("name", SHAPERS)
 class TestRewardShaper:
