@@ -32,7 +32,6 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/mypy examples/plugin/rltoolkit_example
-	$(BIN)/lint-imports
 
 # The wheel, installed in an empty environment away from the checkout, answers --help.
 wheel-check: setup

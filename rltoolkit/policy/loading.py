@@ -66,4 +66,4 @@ def encode(tokenizer: PreTrainedTokenizerBase, messages: Sequence[tuple[str, str
     if tokenizer.chat_template is None:
         raise ValueError(f"{tokenizer.name_or_path} has no chat template: use a model with one, or set model.chat=false")
     turns = [{"role": role, "content": content} for role, content in messages]
-    return list(tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=False))  # type: ignore[arg-type]
+    return list(tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=False))
