@@ -25,9 +25,11 @@ class WeightReload:
         """Load tensors under their checkpoint names, through the model's own loader (fused and sharded weights included)."""
         from vllm.config import set_current_vllm_config
 
+        model = self.model_runner.get_model()
         with set_current_vllm_config(self.vllm_config):
+            _forget_packed_experts(model)
             self.model_runner.reload_weights(weights_iterator=iter(weights), is_checkpoint_format=True)
-            head: Any = getattr(self.model_runner.get_model(), "lm_head", None)
+            head: Any = getattr(model, "lm_head", None)
             if hasattr(head, "cpu_linear"):
                 # A head tied to the embeddings is not reloaded itself, and on the CPU it keeps a packed copy of the old weights.
                 head.quant_method.process_weights_after_loading(head)
@@ -41,6 +43,19 @@ class WeightReload:
         self.replace_weights(pickle.loads(handles))
         if torch.cuda.is_available():
             torch.cuda.synchronize()  # the trainer may change them when this returns
+
+
+def _forget_packed_experts(model: torch.nn.Module) -> None:
+    """Let vLLM pack a mixture's experts again when they are reloaded.
+
+    Its CPU kernel computes with packed experts. vLLM packs them when it makes the kernel, and makes it once: a reload would write plain
+    weights where packed ones are expected. Without a kernel it makes a new one, and packs.
+    """
+    for module in model.modules():
+        method: Any = getattr(module, "quant_method", None)
+        experts = getattr(getattr(method, "moe_kernel", None), "fused_experts", None)
+        if type(experts).__module__.endswith(".cpu_moe"):
+            method.moe_kernel = None
 
 
 def watched_processes(core: Any) -> list[Any]:
