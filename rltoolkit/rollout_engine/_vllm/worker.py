@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rltoolkit.rollout_engine._vllm.process_state import Decorated, undecorate
+
 
 class WeightReload:
     """Mixed into vLLM's worker: replaces the weights of the live model."""
@@ -33,6 +35,10 @@ class WeightReload:
             if hasattr(head, "cpu_linear"):
                 # A head tied to the embeddings is not reloaded itself, and on the CPU it keeps a packed copy of the old weights.
                 head.quant_method.process_weights_after_loading(head)
+
+    def undecorate(self, decorated: Iterable[Decorated]) -> None:
+        """Take vLLM's decorations off transformers' classes; for a worker in the trainer's process."""
+        undecorate(decorated, self.model_runner.get_model())
 
     def replace_weights_from(self, path: str) -> None:
         """The same, from a file that ``torch.save`` wrote."""
