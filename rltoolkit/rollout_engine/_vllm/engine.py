@@ -72,6 +72,8 @@ class VLLMEngine:
         worker_in_process = self._in_process and arguments["tensor_parallel_size"] == 1
         self._file = None if worker_in_process else SharedFile()
         self._processes = [] if self._in_process else watched_processes(self._llm.llm_engine.engine_core)
+        for process in self._processes:
+            self._llm.collective_rpc("end_with_trainer", args=(os.getpid(), process.pid))
 
     def generate(self, prompts: Sequence[Sequence[int]], group_size: int, sampling: Sampling, seeds: Sequence[int]) -> TensorDict:
         """See ``RolloutEngine.generate``. Ctrl-C drops what was running; the engine can be used again."""

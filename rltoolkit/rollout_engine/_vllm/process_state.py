@@ -70,7 +70,8 @@ def recorded_decorations() -> Iterator[list[Decorated]]:
     """Around the engine's start: collects the transformers classes that vLLM changes in place; see ``undecorate``."""
     from vllm.model_executor.models.transformers import base
 
-    decorate, found = base.support_torch_compile, []
+    module: Any = base
+    decorate, found = module.support_torch_compile, []
 
     def recording(**options: Any) -> Callable[[type], type]:
         def apply(cls: type) -> type:
@@ -79,11 +80,11 @@ def recorded_decorations() -> Iterator[list[Decorated]]:
 
         return apply
 
-    base.support_torch_compile = recording
+    module.support_torch_compile = recording
     try:
         yield found
     finally:
-        base.support_torch_compile = decorate
+        module.support_torch_compile = decorate
 
 
 class Decorated(NamedTuple):
