@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 import rltoolkit
 from rltoolkit.reward_function.base import Verdict, verdict
@@ -98,7 +103,18 @@ def fit(process_group) -> Callable[..., Weight]:
             strategy=ShardedStrategy(data_parallel_size=1, tensor_parallel_size=1, process_group_backend="gloo"),
             enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False,
         )  # fmt: skip
-        trainer.fit(module, [torch.zeros(1)] * steps, ckpt_path=checkpoint)
+        trainer.fit(module, DataLoader(torch.zeros(steps)), ckpt_path=checkpoint)
         return module
 
     return run
+
+
+@pytest.fixture(scope="session")
+def two_ranks() -> dict[str, list[Any]]:
+    """What the two processes of two_ranks.py say of each scenario."""
+    script = Path(__file__).with_name("two_ranks.py")
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run([*torchrun, script], capture_output=True, text=True, check=False, timeout=180)
+    assert done.returncode == 0, done.stdout + done.stderr
+    said = sorted(json.loads(line) for line in done.stdout.splitlines() if line.startswith("["))
+    return {scenario: [answers[scenario] for _, answers in said] for scenario in said[0][1]}

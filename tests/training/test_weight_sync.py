@@ -54,7 +54,7 @@ def train(module: PolicyModule, nats: float) -> None:
     directions = [torch.randn(weight.shape, generator=draws) for weight in module.policy.parameters()]
     while moved < nats:
         for weight, direction in zip(module.policy.parameters(), directions, strict=True):
-            weight += 5e-5 * direction
+            weight += 0.02 * nats * direction
         moved = parity_gap(probe_log_probs(module, [TOKENS]), before).mean
     assert moved < 1.2 * nats
 
