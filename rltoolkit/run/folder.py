@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 from rltoolkit.component import described
+from rltoolkit.errors import ConfigError
 from rltoolkit.registry import ENTRY_POINT_GROUP
-from rltoolkit.run.config import ConfigError
 from rltoolkit.run.process import is_first_process
 from rltoolkit.run.run import Run
 

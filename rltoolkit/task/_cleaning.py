@@ -13,7 +13,7 @@ from rltoolkit.task.base import Problem
 
 logger = logging.getLogger("rltoolkit.task")
 
-INTEGER = re.compile(r"[+-]?([0-9]{1,3}(,[0-9]{3})+|[0-9]{1,4000})")
+INTEGER = re.compile(r"[+-]?([0-9]{1,3}(,[0-9]{3}){1,1000}|[0-9]{1,4000})")  # Python reads up to 4,300 digits
 
 
 class Cleaned(NamedTuple):
@@ -67,10 +67,10 @@ def finish(cleaned: Cleaned, name: str, source: str) -> list[Problem]:
         ValueError: no problem is left.
     """
     problems = [problem for problem in cleaned.problems if problem.answer]
-    findings = "; ".join((*cleaned.findings, f"{len(problems):,} problems"))
+    findings = "; ".join(cleaned.findings)
     if not problems:
-        raise ValueError(f"task.path={source!r} ({name}): no problem is left ({findings})")
-    logger.info("task %s: %s", name, findings)
+        raise ValueError(f"task.path={source}: no problem is left of {findings} (task={name})")
+    logger.info("task %s: %s; %s problems", name, findings, f"{len(problems):,}")
     return problems
 
 

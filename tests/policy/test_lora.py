@@ -10,10 +10,10 @@ from peft import LoraConfig, get_peft_model, inject_adapter_in_model
 from torch import nn
 
 from rltoolkit import registry
+from rltoolkit.errors import ConfigError
 from rltoolkit.policy.lora import LoRA, add_adapters, merge_adapters, merged_weights
 from rltoolkit.policy.policy import PolicyModel
 from rltoolkit.run import compose
-from rltoolkit.run.config import ConfigError
 
 LINEAR = ["down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj"]
 INPUT_IDS = torch.tensor([[3, 7, 1, 9, 2, 11], [5, 5, 8, 0, 6, 4]])

@@ -58,6 +58,13 @@ def reference_log_probs(model, sequence: Sequence[int], temperature: float = 1.0
     return (logits / temperature).log_softmax(-1).gather(-1, tokens[1:, None]).squeeze(-1)
 
 
+def add(groups, finished):
+    """Cut what finished together, (k keys, rollouts [k, G]), into its groups."""
+    keys, rollouts = finished
+    assert not groups.keys() & set(keys)
+    groups.update(zip(keys, rollouts.unbind(0), strict=True))
+
+
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory) -> Callable[[bool], Path]:
     folders = {tied: save_checkpoint(tmp_path_factory.mktemp(f"tied_{tied}"), tied=tied) for tied in (True, False)}

@@ -16,7 +16,7 @@ import torch
 from rltoolkit.rollout_batch import stack_groups
 from rltoolkit.rollout_engine import VLLM, EngineDied, Sampling
 
-from .conftest import MAX_LENGTH, random_model, reference_log_probs
+from .conftest import MAX_LENGTH, add, random_model, reference_log_probs
 
 PROMPTS = [[2, 3, 4]] * 64
 
@@ -41,7 +41,7 @@ def test_a_missing_vllm_names_the_extras_and_the_alternative(checkpoint, monkeyp
 @pytest.mark.parametrize("setting", [{"max_num_seqs": 0}, {"kv_cache_gib": 0.0}, {"gpu_memory_utilization": 1.5}])
 def test_settings_out_of_range_are_refused(setting):
     (field,) = setting
-    with pytest.raises(ValueError, match=rf"rollout_engine\.{field}=.* \(vllm\)"):
+    with pytest.raises(ValueError, match=rf"rollout_engine\.{field}=.* \(rollout_engine=vllm\)"):
         VLLM(**setting)
 
 
@@ -84,8 +84,9 @@ def test_other_calls_are_refused_while_groups_are_in_flight(vllm_engine):
         stream.submit([0], PROMPTS[:1], [0])
         with pytest.raises(RuntimeError, match="groups of a stream are in flight"):
             vllm_engine.log_probs([[2, 3]])
-        (finished,) = stream.next_finished()
-        assert finished[0] == 0
+        keys, rollouts = stream.next_finished()
+        assert keys == [0]
+        assert rollouts.batch_size == (1, 2)
         vllm_engine.log_probs([[2, 3]])
 
 
@@ -118,12 +119,11 @@ def test_an_engine_in_a_subprocess_takes_weights_and_survives_one_death_a_step(c
     with engine.stream(2, sampling) as stream:
         stream.submit(range(32), PROMPTS[:32], range(32))
         while not groups:
-            groups.update(stream.next_finished())
+            add(groups, stream.next_finished())
         kill_engine()
         stream.submit(range(32, 64), PROMPTS[32:], range(32, 64))
         while finished := stream.next_finished():
-            assert not groups.keys() & dict(finished).keys()
-            groups.update(finished)
+            add(groups, finished)
     after = stack_groups(groups[key] for key in range(64))
     assert torch.equal(after["input_ids"], before["input_ids"])
     assert after["policy_version"].unique().tolist() == [2]
