@@ -31,7 +31,9 @@ def refusal(capsys):
 
 def test_an_unknown_key_is_told_from_one_of_a_component_that_is_not_chosen(refusal):
     assert refusal("trainer.max_step=3")[0] == 2
-    assert refusal("trainer.max_step=3")[1].startswith("error: unknown config key 'trainer.max_step'. Did you mean trainer.max_steps")
+    assert refusal("trainer.max_step=3")[1].startswith(
+        "error: unknown config key 'trainer.max_step'. Did you mean trainer.max_steps"
+    )
     # symmetric has epsilon; clip_higher, which dapo chooses, has epsilon_low and epsilon_high
     assert refusal("+experiment=dapo", "clip_strategy.epsilon=2") == (
         2, "error: config key 'clip_strategy.epsilon' belongs to a component that is not chosen."
@@ -71,7 +73,9 @@ def test_an_unknown_choice_is_refused_with_the_nearest_names(choice, message):
 
 
 def test_what_is_no_choice_passes():
-    check_choices(["sampler_filter=[]", "eval_task=null", "trainer.max_steps=3", "hydra.run.dir=x", "-m", "clip_strategy=cispo,gspo"])
+    check_choices(
+        ["sampler_filter=[]", "eval_task=null", "trainer.max_steps=3", "hydra.run.dir=x", "-m", "clip_strategy=cispo,gspo"]
+    )
 
 
 def test_how_a_command_ends(capsys):

@@ -8,9 +8,9 @@ from tensordict import TensorDict
 
 import rltoolkit
 from rltoolkit import old_log_probs
+from rltoolkit.errors import ConfigError
 from rltoolkit.importance_correction import TIS, NoCorrection
 from rltoolkit.old_log_probs import before_updates, require_source_fits, source, within_update
-from rltoolkit.run.config import ConfigError
 
 ROLLOUT = [[-1.0, -2.0], [-3.0, -4.0], [-5.0, -6.0]]
 SCORED = [[-1.1, -2.1], [-3.5, -4.5], [-5.1, -6.1]]
@@ -92,7 +92,9 @@ def test_whose_log_probs_a_run_takes(asked, updates, taken):
 
 
 def test_a_correction_has_nothing_to_compare_where_the_engines_log_probs_are_the_old_ones():
-    message = r"trainer\.old_log_probs=engine: importance_correction=tis .* would find no difference; set importance_correction=none"
+    message = (
+        r"trainer\.old_log_probs=engine: importance_correction=tis .* would find no difference; set importance_correction=none"
+    )
     with pytest.raises(ValueError, match=message):
         require_source_fits("engine", TIS())
     with pytest.raises(ConfigError, match=message):

@@ -9,7 +9,7 @@ from functools import cache
 import pytest
 
 import rltoolkit
-from rltoolkit.run.config import ConfigError
+from rltoolkit.errors import ConfigError
 from rltoolkit.run.folder import RunFolder, Start, complete_checkpoints, newest_checkpoint, read_run
 from rltoolkit.run.run import Run
 

@@ -96,7 +96,9 @@ class Script(L.Callback):
 def fit(process_group) -> Callable[..., Weight]:
     """``fit({2: save}, steps=3)``: three optimizer steps under the strategy of all runs; ``save(trainer)`` after the second."""
 
-    def run(at: dict[int, Callable[[L.Trainer], None]], *, steps: int, start: float = 0.0, checkpoint: Path | None = None) -> Weight:
+    def run(
+        at: dict[int, Callable[[L.Trainer], None]], *, steps: int, start: float = 0.0, checkpoint: Path | None = None
+    ) -> Weight:
         module = Weight(start)
         trainer = L.Trainer(
             accelerator="cpu", devices=1, max_steps=steps, callbacks=[Script(at)], logger=False, enable_checkpointing=False,

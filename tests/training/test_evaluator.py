@@ -1,8 +1,6 @@
-"""Held-out evaluation: when, once for a step, what a continued run takes up, and the same on any number of ranks."""
+"""Held-out evaluation in a run: when, once for a step, and what a continued run takes up."""
 
 import csv
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
@@ -11,10 +9,8 @@ from rich.console import Console
 from tensordict import TensorDict
 
 from rltoolkit.collector.prompt_stream import EncodedProblem
-from rltoolkit.evaluation import evaluate
 from rltoolkit.reward_function import ExactMatch
 from rltoolkit.rollout_batch import text_entry
-from rltoolkit.rollout_engine.base import Sampling
 from rltoolkit.run.config import EvaluationConfig
 from rltoolkit.training.evaluator import Evaluator
 from rltoolkit.training.interrupts import Interrupts, StopRequested
@@ -116,28 +112,3 @@ def test_a_signal_leaves_an_evaluation_without_a_result(tmp_path):
     assert not (tmp_path / "evaluations.csv").exists()
     held_out.evaluate(trainer(3), TableEngine([1] * 5), 3)  # it is still to be done
     assert len(rows(tmp_path)) == 1
-
-
-def test_any_number_of_ranks_gives_the_same_result():
-    def result(rank, world, gather):
-        engine = TableEngine([4, 3, 2, 1, 0])
-        found = evaluate(
-            engine, PROBLEMS, ExactMatch(), k=4, sampling=Sampling(), seed=7, rank=rank, world_size=world, all_gather=gather
-        ).row()  # fmt: skip
-        del found["evaluation_seconds"]
-        return found, engine.seeds
-
-    alone, seeds = result(0, 1, lambda item: [item])
-    for world in (2, 3):
-        items, barrier = [None] * world, threading.Barrier(world)
-
-        def gather(rank, item, items=items, barrier=barrier):
-            items[rank] = item
-            barrier.wait()
-            return list(items)
-
-        with ThreadPoolExecutor(world) as pool:
-            ranks = list(pool.map(lambda rank: result(rank, world, lambda item: gather(rank, item)), range(world)))  # noqa: B023
-        assert [found for found, _ in ranks] == [alone] * world
-        # each has done its share: problems are dealt in turn
-        assert [asked for _, asked in ranks] == [seeds[rank::world] for rank in range(world)]

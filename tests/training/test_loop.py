@@ -63,7 +63,13 @@ def after_a_step(loop: Loop) -> None:
 def test_an_optimizer_step_inside_a_rollout_step_is_logged_and_no_more(loop, record):
     loop.on_train_batch_start(trainer(), None, None, 0)
     after_a_step(loop)
-    assert record == ["sync.forget", "log.start_update", "log.optimizer_step", "display.trained", "checkpoints.publish_if_written"]
+    assert record == [
+        "sync.forget",
+        "log.start_update",
+        "log.optimizer_step",
+        "display.trained",
+        "checkpoints.publish_if_written",
+    ]
 
 
 def test_at_the_end_of_a_rollout_step_the_engine_gets_the_weights_before_anyone_asks_for_them(loop, record):

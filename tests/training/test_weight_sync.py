@@ -103,7 +103,9 @@ def test_in_bfloat16_it_is_found_when_the_trainer_has_moved_and_the_engine_has_n
     sync.remember_probe(rollouts())
     train(module, 0.003)
     send(sync, Deaf(engine), module, 1)
-    with pytest.raises(StaleWeights, match=r"version 2 the trainer's log-probs have moved by 0\.01\d* .* the rollout engine's by 0:"):
+    with pytest.raises(
+        StaleWeights, match=r"version 2 the trainer's log-probs have moved by 0\.01\d* .* the rollout engine's by 0:"
+    ):
         train(module, 0.012), send(sync, Deaf(engine), module, 2)
 
 
