@@ -145,7 +145,7 @@ def complete_checkpoints(folder: Path) -> list[Path]:
 
 
 def _flatten(config: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(config, dict) or not config:
+    if not isinstance(config, dict):
         return {prefix: config}
     flat: dict[str, Any] = {}
     for key, value in config.items():
