@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from rltoolkit import registry
+from rltoolkit.errors import ConfigError, RunFailed
 from rltoolkit.run.process import is_first_process
 
 VERBOSE = "RLTOOLKIT_VERBOSE"
@@ -158,7 +159,7 @@ class _Deferred(types.ModuleType):
         assert spec is not None
         assert spec.loader is not None
         self.__class__ = types.ModuleType  # type: ignore[assignment]
-        self.__path__ = spec.submodule_search_locations
+        self.__path__ = spec.submodule_search_locations or []
         spec.loader.exec_module(self)
         return getattr(self, name)
 
@@ -183,17 +184,9 @@ def _status(error: Exception) -> int | None:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from rltoolkit.run.config import ConfigError
-
     if isinstance(error, (HydraException, OmegaConfBaseException, ConfigError, registry.UnknownName)):
         return 2
-    from rltoolkit.collector import GenerationLimit
-    from rltoolkit.rollout_engine import EngineDied, StaleWeights
-    from rltoolkit.training.errors import CheckpointError, NotFinite, NothingToTrain
-
-    return (
-        1 if isinstance(error, (EngineDied, StaleWeights, GenerationLimit, NotFinite, NothingToTrain, CheckpointError)) else None
-    )
+    return 1 if isinstance(error, RunFailed) else None
 
 
 def _worded(error: Exception) -> str:

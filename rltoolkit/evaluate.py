@@ -42,10 +42,10 @@ def evaluate_target(target: Path | None, overrides: Sequence[str], output: Path 
     from rich.progress import Progress
 
     from rltoolkit.component import label
+    from rltoolkit.errors import ConfigError
     from rltoolkit.evaluation import evaluate
     from rltoolkit.export import export
     from rltoolkit.run import compose
-    from rltoolkit.run.config import ConfigError
     from rltoolkit.run.folder import newest_checkpoint, read_run
     from rltoolkit.training.evaluator import EVALUATION_SEED
     from rltoolkit.training.loading import encode, load_model, load_problems, start_engine

@@ -25,7 +25,7 @@ from numpy.typing import ArrayLike
 
 from rltoolkit.collector.prompt_stream import EncodedProblem
 from rltoolkit.component import described
-from rltoolkit.reward_function.base import RewardFunction
+from rltoolkit.reward_function.base import RewardFunction, extractor_of
 from rltoolkit.rollout_batch import text_list
 from rltoolkit.rollout_engine.base import RolloutEngine, Sampling
 
@@ -90,6 +90,7 @@ class Evaluation:
     avg_at_k: Estimate
     pass_at_k: Estimate
     cons_at_k: Estimate
+    """not a number where the reward function extracts no answers"""
     k: int
     problems: int
     response_length: float
@@ -156,7 +157,7 @@ def evaluate(
     Args:
         engine: holds the policy.
         problems: P of them, at least one.
-        reward_function: the verifier; only its verdict counts here, not its reward.
+        reward_function: the verifier; only its verdict counts here, not its reward. One without ``extract`` gives no cons@k.
         k: responses to each problem, at least 1.
         sampling: how they are drawn.
         seed: problem p is sampled with a seed that depends on this one and p alone, whoever samples it.
@@ -185,7 +186,7 @@ def evaluate(
     return Evaluation(
         avg_at_k=avg_at_k(correct),
         pass_at_k=pass_at_k(correct, k),
-        cons_at_k=cons_at_k(answers, correct),
+        cons_at_k=cons_at_k(answers, correct) if extractor_of(reward_function) else Estimate(math.nan, math.nan, math.nan),
         k=k,
         problems=len(problems),
         response_length=tokens / (len(problems) * k),
@@ -201,7 +202,8 @@ def _judge(rollouts: TensorDict, answers: Sequence[str], reward_function: Reward
     """The k responses [P, k] to each of P problems."""
     k, texts = rollouts.shape[1], text_list(rollouts, "response_text")
     correct = reward_function(texts, [answer for answer in answers for _ in range(k)]).correct.view(-1, k).tolist()
-    found = [reward_function.extract(text) for text in texts]
+    extract = extractor_of(reward_function)
+    found = [extract(text) if extract is not None else None for text in texts]
     truncated, tokens = rollouts["truncated"].sum(1).tolist(), rollouts["response_length"].sum(1).tolist()
     return [Judged(correct[row], found[row * k : (row + 1) * k], truncated[row], tokens[row]) for row in range(len(answers))]
 

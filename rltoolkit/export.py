@@ -12,9 +12,9 @@ import warnings
 from pathlib import Path
 
 from rltoolkit.command_line import prepare, report_errors
+from rltoolkit.errors import ConfigError
 from rltoolkit.policy.loading import quiet_transformers
 from rltoolkit.policy.lora import LoRA, add_adapters, merge_adapters
-from rltoolkit.run.config import ConfigError
 from rltoolkit.run.folder import newest_checkpoint, read_run
 
 

@@ -5,8 +5,12 @@
     class ClipHigher: ...
 
 A component's file is its only source: its fields are its hyperparameters, and the Hydra option, the catalogue and the
-reference page are generated from it. Third-party packages add components through the entry-point group
-``rltoolkit.components``; each entry point names a module that registers on import (examples/plugin is a whole one).
+reference page are generated from it.
+
+Components from elsewhere come in two ways; either names modules that register on import:
+- a file of your own: ``RLTOOLKIT_PLUGINS=mine.py,other`` holds paths of .py files and names of modules, separated by commas;
+- a package: the entry-point group ``rltoolkit.components`` (examples/plugin is a whole one).
+One that fails to load is warned about by name and breaks nothing else.
 
 Standard library only, so that importing a kind costs nothing but the kind itself.
 """
@@ -15,12 +19,17 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import importlib
+import importlib.util
 import inspect
+import os
 import pkgutil
+import sys
 import warnings
 from collections.abc import Callable
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 KINDS = (
@@ -43,11 +52,12 @@ SEVERAL = ("reward_shaper", "sampler_filter")
 """Kinds of which a run takes any number: ``reward_shaper=[overlong_filtering,soft_overlong_punishment]``."""
 
 ENTRY_POINT_GROUP = "rltoolkit.components"
+PLUGINS_VARIABLE = "RLTOOLKIT_PLUGINS"
 
 C = TypeVar("C", bound=type)
 
 _components: dict[str, dict[str, type]] = {kind: {} for kind in KINDS}
-_loaded: set[str] = set()
+_loaded: set[str] = set()  # kinds, and "plug-ins"
 _broken: list[str] = []
 
 
@@ -136,14 +146,46 @@ def _load(kind: str) -> None:
     """Import every module of a kind's package once, and the plug-ins once."""
     _require_kind(kind)
     _load_own(kind)
-    if ENTRY_POINT_GROUP not in _loaded:
-        _loaded.add(ENTRY_POINT_GROUP)
+    if "plug-ins" not in _loaded:
+        _loaded.add("plug-ins")
         for entry_point in entry_points(group=ENTRY_POINT_GROUP):
-            try:
-                entry_point.load()
-            except Exception as error:  # a broken plug-in must not take the others down
-                _broken.append(f"Plug-in '{entry_point.name}' ({entry_point.value}) failed to load: {error!r}.")
-                warnings.warn(_broken[-1], stacklevel=2)
+            _load_plugin(f"'{entry_point.name}' ({entry_point.value})", entry_point.load)
+        for name in filter(None, map(str.strip, os.environ.get(PLUGINS_VARIABLE, "").split(","))):
+            _load_plugin(f"'{name}' ({PLUGINS_VARIABLE})", functools.partial(_import_plugin, name))
+
+
+def _load_plugin(title: str, load: Callable[[], object]) -> None:
+    try:
+        load()
+    except Exception as error:  # a broken plug-in must not take the others down
+        _broken.append(f"Plug-in {title} failed to load: {error!r}.")
+        warnings.warn(_broken[-1], stacklevel=3)
+
+
+def _import_plugin(name: str) -> None:
+    """Import a module by its name, or a .py file by its path, relative to the working directory.
+
+    A file is imported under its stem, with its folder at the end of ``sys.path``, so that other processes with the same path can
+    import its classes by their module's name, too.
+
+    Raises:
+        ImportError: no such module; or the stem is no module name, or already that of another module.
+        FileNotFoundError: no such file.
+    """
+    if not name.endswith(".py"):
+        importlib.import_module(name)
+        return
+    file = Path(name).expanduser().resolve()
+    if not file.is_file():
+        raise FileNotFoundError(f"there is no file {file}")
+    if not file.stem.isidentifier():
+        raise ImportError(f"'{file.stem}' cannot be a module's name; rename {file}")
+    found = importlib.util.find_spec(file.stem)
+    if found is not None and (found.origin is None or Path(found.origin).resolve() != file):
+        raise ImportError(f"'{file.stem}' is the name of another module ({found.origin}); rename {file}")
+    if str(file.parent) not in sys.path:
+        sys.path.append(str(file.parent))  # at the end: what lies beside the file hides no library
+    importlib.import_module(file.stem)
 
 
 def _load_own(kind: str) -> None:

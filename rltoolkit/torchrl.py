@@ -179,7 +179,7 @@ class PolicyLoss(LossModule):
         if self._needs_old_log_probs or self.tensor_keys.old_log_probs in tensordict:
             old_log_probs = self._per_token(tensordict, "old_log_probs", log_probs)
         weights = self.surrogate.loss_aggregator.weights(mask, Totals.of(mask, self._group_index(tensordict, mask)))
-        loss, metrics = self.surrogate(
+        loss, sums, _ = self.surrogate(
             log_probs=log_probs,
             old_log_probs=old_log_probs,
             advantages=self._advantages(tensordict, log_probs),
@@ -196,8 +196,8 @@ class PolicyLoss(LossModule):
 
         entries = {
             "loss_objective": loss,
-            "clip_fraction": mean(metrics["clipped_low"] + metrics["clipped_high"]),
-            "kl_approx": mean(metrics["kl_old"]),
+            "clip_fraction": mean(sums["clipped_low"] + sums["clipped_high"]),
+            "kl_approx": mean(sums["kl_old"]),
             "ESS": mean(_effective_sample_size(log_probs - old_log_probs, mask)),
         }
         if scores.entropy is not None:

@@ -56,29 +56,29 @@ def test_every_term(step):
     assert objective(**step).loss.item() == pytest.approx(expected)
 
 
-def test_metrics_are_sums_over_trained_tokens(step):
-    metrics = {name: value.item() for name, value in compose(kl_penalty=K3())(**step).metrics.items()}
-    assert metrics == pytest.approx(
+def test_metrics_are_sums_and_maxima_over_trained_tokens(step):
+    output = compose(kl_penalty=K3())(**step)
+    assert {name: value.item() for name, value in output.sums.items()} == pytest.approx(
         {
             "clipped_low": 0.0,
             "clipped_high": 1.0,
             "probability": 0.6,  # 0.4 + 0.2
             "ratio": 2.5,  # 2 + 0.5
-            "ratio_max": 2.0,
             "kl_old": 0.5,  # (2 - 1 - log 2) + (0.5 - 1 + log 2)
             "sampler_kl": 3 - math.log(4),  # (4 - 1 - log 4) + 0
             "mismatch": 3.0,  # |4 - 1| + |1 - 1|
-            "mismatch_max": 3.0,
             "kl_reference": math.log(2) - 0.5,
             "entropy": 4.0,
         }
     )
+    # the larger of ratios 2 and 0.5, and of |4 - 1| and |1 - 1|
+    assert {name: value.item() for name, value in output.maxima.items()} == {"ratio_max": 2.0, "mismatch_max": 3.0}
 
 
 def test_metrics_carry_no_gradient(step):
     step["entropy"].requires_grad_()
-    metrics = compose(kl_penalty=K3(), entropy_coefficient=0.1)(**step).metrics
-    assert not any(value.requires_grad for value in metrics.values())
+    output = compose(kl_penalty=K3(), entropy_coefficient=0.1)(**step)
+    assert not any(value.requires_grad for value in [*output.sums.values(), *output.maxima.values()])
 
 
 def test_advantages_may_differ_by_token(step):
@@ -95,14 +95,14 @@ def test_nothing_to_train_is_loss_zero(step, rows):
     output = compose(kl_penalty=K3(), importance_correction=TIS(), entropy_coefficient=0.1)(**nothing)
     output.loss.backward()
     assert output.loss.item() == 0
-    assert all(value.item() == 0 for value in output.metrics.values())
+    assert all(value.item() == 0 for value in [*output.sums.values(), *output.maxima.values()])
     assert step["log_probs"].grad.abs().sum().item() == 0
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"reference_log_probs": None}, r"kl_penalty \(k3\) needs reference_log_probs: it is None, expected \[N, T\]"),
+        ({"reference_log_probs": None}, r"kl_penalty=k3 needs reference_log_probs: it is None, expected \[N, T\]"),
         ({"entropy": None}, r"entropy_coefficient=0.1 needs entropy: it is None, expected \[N, T\]"),
         ({"weights": torch.ones(1, 2)}, r"PolicyObjective: weights has shape \[1, 2\], expected \[1, 3\], as log_probs has"),
         ({"advantages": torch.ones(2)}, r"PolicyObjective: advantages has shape \[2\], expected \[1, 3\]"),
@@ -149,8 +149,9 @@ def test_micro_batches_add_up_to_the_step(clip_name, aggregator_name):
     def run(*parts):
         outputs = [objective(log_probs=log_probs[rows], **{k: v[rows] for k, v in batch.items()}) for rows in parts]
         loss = sum(output.loss for output in outputs)
-        sums = {k: sum(o.metrics[k] for o in outputs) for k in outputs[0].metrics if not k.endswith("_max")}
-        return torch.autograd.grad(loss, log_probs)[0], sums
+        sums = {k: sum(output.sums[k] for output in outputs) for k in outputs[0].sums}
+        maxima = {k: max(output.maxima[k] for output in outputs) for k in outputs[0].maxima}
+        return torch.autograd.grad(loss, log_probs)[0], sums | maxima
 
     gradient, metrics = run(torch.arange(ROWS))
     split_gradient, split_metrics = run(torch.tensor([4, 0, 2]), torch.tensor([1]), torch.tensor([5, 3]))

@@ -1,5 +1,6 @@
 """The registry: names, refusals, plug-ins."""
 
+import json
 import os
 import subprocess
 import sys
@@ -86,8 +87,9 @@ def plug_in(tmp_path, monkeypatch):
     return install
 
 
-def python(*arguments):
-    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False, timeout=300)
+def python(*arguments, **variables):
+    environment = os.environ | variables
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False, timeout=300, env=environment)
 
 
 def test_one_entry_point_may_bring_several_components_and_several_may_bring_one(plug_in):
@@ -121,3 +123,59 @@ def test_a_plug_in_cannot_take_a_name_of_ours_even_when_it_is_imported_first(plu
     assert done.stdout.strip() == "rltoolkit.loss_aggregator.token_mean", done.stderr
     assert "'my_thief' (thief) failed to load" in done.stderr
     assert "registered twice: in rltoolkit.loss_aggregator.token_mean and in thief" in done.stderr
+
+
+JUDGE = """
+from dataclasses import dataclass
+from rltoolkit.registry import register
+from rltoolkit.reward_function.base import verdict
+
+@register("reward_function", "even_length")
+@dataclass(frozen=True, kw_only=True)
+class EvenLength:
+    def __call__(self, texts, answers):
+        return verdict(len(text) % 2 == 0 for text in texts)
+
+    def extract(self, text):
+        return text
+"""
+
+
+@pytest.fixture
+def own_files(tmp_path):
+    """A component in one file, a module on Python's path, and three files that cannot be loaded."""
+    (tmp_path / "judge.py").write_text(JUDGE)
+    (tmp_path / "path").mkdir()
+    (tmp_path / "path" / "by_name.py").write_text(PLUGGED.format(kind="kl_penalty", name="mine_by_name"))
+    (tmp_path / "broken.py").write_text("import not_installed")
+    (tmp_path / "json.py").write_text(PLUGGED.format(kind="kl_penalty", name="hides_json"))
+    (tmp_path / "not-a-name.py").write_text("")
+    names = ("broken.py", "json.py", "not-a-name.py", "missing.py", "judge.py")
+    plug_ins = ", ".join([*(str(tmp_path / name) for name in names), "by_name"])
+    return {"RLTOOLKIT_PLUGINS": plug_ins, "PYTHONPATH": str(tmp_path / "path")}
+
+
+def test_a_component_in_a_file_of_ones_own_is_listed_and_broken_files_are_named(own_files, tmp_path):
+    done = python("-m", "rltoolkit.components", **own_files)
+    assert done.returncode == 0, done.stderr
+    assert {"even_length", "mine_by_name", "k1"} <= set(done.stdout.split())
+    assert "hides_json" not in done.stdout
+    warned = " ".join(done.stderr.split())
+    assert f"Plug-in '{tmp_path}/broken.py' (RLTOOLKIT_PLUGINS) failed to load: ModuleNotFoundError" in warned
+    assert f"'json' is the name of another module ({os.path.realpath(json.__file__)}); rename {tmp_path}/json.py" in warned
+    assert f"'not-a-name' cannot be a module's name; rename {tmp_path}/not-a-name.py" in warned
+    assert f"there is no file {tmp_path}/missing.py" in warned
+    assert "'judge'" not in warned
+
+
+def test_a_file_of_ones_own_keeps_its_module_in_other_processes(own_files):
+    """By the class's path, as a configuration names it; and in the worker processes of a time limit."""
+    done = python(
+        "-c",
+        "from rltoolkit import registry; from rltoolkit.reward_function import TimeLimited; import importlib\n"
+        "judge = registry.build('reward_function', 'even_length')\n"
+        "print(type(judge) is importlib.import_module('judge').EvenLength)\n"
+        "print(TimeLimited(function=judge, seconds=60)(['ab', 'abc'], ['', '']).correct.tolist())",
+        **own_files,
+    )
+    assert done.stdout.split("\n")[:2] == ["True", "[True, False]"], done.stderr

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import torch
 
@@ -12,23 +12,20 @@ if TYPE_CHECKING:
     from tensordict import TensorDict
     from torch import Tensor
 
-Scope = Literal["group", "step"]
-
 
 class AdvantageEstimator(Protocol):
     """``estimator(rollouts [P, G]) -> advantage``, float32 [P, G], or [P, G, T] where tokens differ.
 
-    ``min_group_size`` is the smallest G for which the estimate means anything (2 where the group is the baseline).
-    ``scope`` says what one call must see: "group", any number of whole groups; "step", all groups of the rollout step, because
-    the estimate uses statistics over all of them.
-    ``reads_reward`` is False where the verdicts alone decide: then nothing that changes the reward acts.
+    One call sees all groups of a rollout step, so statistics over the whole batch are possible.
     """
 
-    scope: ClassVar[Scope]
     reads_reward: ClassVar[bool]
+    """False where the verdicts alone decide. A shaper that changes the reward would then do nothing, and such a run is refused."""
 
     @property
-    def min_group_size(self) -> int: ...
+    def min_group_size(self) -> int:
+        """The smallest G for which the estimate means anything (2 where the group is the baseline)."""
+        ...
 
     def __call__(self, rollouts: TensorDict) -> Tensor: ...
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from rltoolkit.advantage_estimator.base import Scope, advantage, checked_rewards, counted_rows, deviation, mean
+from rltoolkit.advantage_estimator.base import advantage, checked_rewards, counted_rows, deviation, mean
 from rltoolkit.component import check
 from rltoolkit.registry import register
 
@@ -33,7 +33,6 @@ class BatchNormalized:
     """
 
     min_group_size: ClassVar[int] = 2
-    scope: ClassVar[Scope] = "step"
     reads_reward: ClassVar[bool] = True
     eps: float = 1e-6
     exclude_masked: bool = False

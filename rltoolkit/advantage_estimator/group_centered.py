@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from rltoolkit.advantage_estimator.base import Scope, advantage, checked_rewards, counted_rows, mean
+from rltoolkit.advantage_estimator.base import advantage, checked_rewards, counted_rows, mean
 from rltoolkit.registry import register
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ class GroupCentered:
     """
 
     min_group_size: ClassVar[int] = 2
-    scope: ClassVar[Scope] = "group"
     reads_reward: ClassVar[bool] = True
     exclude_masked: bool = False
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from rltoolkit.advantage_estimator.base import Scope, advantage, checked_rewards, counted_rows, deviation, mean
+from rltoolkit.advantage_estimator.base import advantage, checked_rewards, counted_rows, deviation, mean
 from rltoolkit.component import check
 from rltoolkit.registry import register
 
@@ -35,7 +35,6 @@ class GroupNormalized:
     """
 
     min_group_size: ClassVar[int] = 2
-    scope: ClassVar[Scope] = "group"
     reads_reward: ClassVar[bool] = True
     eps: float = 1e-6
     bessel: bool = True

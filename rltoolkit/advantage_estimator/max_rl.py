@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
-from rltoolkit.advantage_estimator.base import Scope, advantage, check_group_size, counted_rows, mean
+from rltoolkit.advantage_estimator.base import advantage, check_group_size, counted_rows, mean
 from rltoolkit.registry import register
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ class MaxRL:
     """
 
     min_group_size: ClassVar[int] = 2
-    scope: ClassVar[Scope] = "group"
     reads_reward: ClassVar[bool] = False
     exclude_masked: bool = False
 

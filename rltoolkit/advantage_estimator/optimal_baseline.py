@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
-from rltoolkit.advantage_estimator.base import Scope, advantage, checked_rewards, counted_rows
+from rltoolkit.advantage_estimator.base import advantage, checked_rewards, counted_rows
 from rltoolkit.registry import register
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ class OptimalBaseline:
     """
 
     min_group_size: ClassVar[int] = 2
-    scope: ClassVar[Scope] = "group"
     reads_reward: ClassVar[bool] = True
     exclude_masked: bool = False
 

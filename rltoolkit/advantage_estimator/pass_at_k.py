@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
-from rltoolkit.advantage_estimator.base import Scope, advantage, check_group_size, counted_rows
+from rltoolkit.advantage_estimator.base import advantage, check_group_size, counted_rows
 from rltoolkit.component import check
 from rltoolkit.registry import register
 
@@ -37,7 +37,6 @@ class PassAtK:
         exclude_masked: rows without a trained token are in no subset, and get 0.
     """
 
-    scope: ClassVar[Scope] = "group"
     reads_reward: ClassVar[bool] = False
     k: int = 4
     exclude_masked: bool = False

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from rltoolkit.advantage_estimator.base import Scope, checked_rewards
+from rltoolkit.advantage_estimator.base import checked_rewards
 from rltoolkit.registry import register
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ class Raw:
     """Works with any group size."""
 
     min_group_size: ClassVar[int] = 1
-    scope: ClassVar[Scope] = "group"
     reads_reward: ClassVar[bool] = True
 
     def __call__(self, rollouts: TensorDict) -> Tensor:

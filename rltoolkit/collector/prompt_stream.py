@@ -48,7 +48,8 @@ def encode_problems(
     if not kept:
         raise ValueError(
             f"sampling.max_prompt_tokens={max_prompt_tokens}: no {what} prompt is left, {too_long} are longer, {empty} are empty; "
-            f"the shortest that is not empty has {min((n for n in lengths if n), default=0)} tokens"
+            f"the shortest that is not empty has {min((n for n in lengths if n), default=0)} tokens. Raise the limit (with "
+            "trainer.micro_batch_tokens, where a row no longer fits), or choose a preset that is made for longer prompts"
         )
     if too_long or empty:
         log.info(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from rltoolkit.component import check_tokens
+from rltoolkit.component import check_tokens, label
 from rltoolkit.loss_aggregator.base import LossAggregator, Totals
 from rltoolkit.registry import register
 
@@ -34,12 +34,12 @@ class PromptTokenMean(LossAggregator):
         check_tokens(self, mask=mask)
         if totals.active_groups is None or totals.group_tokens is None:
             raise ValueError(
-                "loss_aggregator (prompt_token_mean): group_index is missing, expected [N], the prompt of each row; "
+                f"{label(self)}: group_index is missing, expected [N], the prompt of each row; "
                 "loss_aggregator=token_mean needs none"
             )
         if len(totals.group_tokens) != len(mask):
             raise ValueError(
-                f"loss_aggregator (prompt_token_mean): totals speak of {len(totals.group_tokens)} rows, expected {len(mask)}, "
+                f"{label(self)}: totals speak of {len(totals.group_tokens)} rows, expected {len(mask)}, "
                 "as the mask has; see Totals.select"
             )
         group_weight = 1 / (totals.active_groups * totals.group_tokens).clamp(min=1)

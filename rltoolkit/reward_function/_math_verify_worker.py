@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import re
 import signal
 import sys
 from contextlib import suppress
@@ -19,25 +20,29 @@ MEMORY_LIMIT = 4 * 2**30  # bytes of address space
 
 @functools.lru_cache(maxsize=1024)  # the responses of a group share their reference
 def parse_reference(answer: str) -> Any:
-    """The reference as math-verify sees it; one without LaTeX marks is wrapped in a box."""
+    """The reference as math-verify sees it; one without LaTeX marks is wrapped in a box (``\\$36`` is money, not a mark)."""
     from math_verify import parse
 
-    marked = "$" in answer or "\\boxed" in answer
+    marked = re.search(r"(?<!\\)\$|\\boxed", answer)
     return parse(answer if marked else f"\\boxed{{{answer}}}", parsing_timeout=None)
 
 
 def respond(text: str, answer: str | None) -> bool | str | None:
     """The verdict on ``text`` given a reference; without one, the answer found in it."""
     from math_verify import parse, verify
-    from sympy import Basic, Eq, nsimplify
+    from sympy import Eq, MatrixBase, nsimplify
 
     found = parse(text, parsing_timeout=None)
     if answer is not None:
         return bool(verify(parse_reference(answer), found, timeout_seconds=None))
     value = found[0] if found else None
+    if value is None or isinstance(value, str):
+        return value
     if isinstance(value, Eq) and value.lhs.is_Symbol:
         value = value.rhs
-    return str(nsimplify(value, rational=True)) if isinstance(value, Basic) else value
+    if isinstance(value, MatrixBase):
+        value = value.as_immutable()  # a mutable one is no expression
+    return str(nsimplify(value, rational=True))
 
 
 def main() -> None:

@@ -4,8 +4,8 @@
 
 The reference is JSON: ``{"target": 24, "numbers": [1, 2, 3, 4]}``. The expression is what the last <answer>...</answer> holds;
 without one the rest of the last ``Answer:`` line; without either the whole response; in each case up to an ``=``. It may have
-whole numbers, + - * / and parentheses, no sign before a number, and at most ``max_length`` characters. It is parsed here,
-never evaluated as code, and computed in exact fractions.
+whole numbers of at most 20 digits, + - * / and parentheses, no sign before a number, and at most ``max_length`` characters. It
+is parsed here, never evaluated as code, and computed in exact fractions.
 
 Source: the Countdown game as a task of reinforcement learning, TinyZero. Config: ``reward_function=countdown``.
 """
@@ -18,14 +18,15 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 from rltoolkit.component import check
 from rltoolkit.registry import register
 from rltoolkit.reward_function.base import Verdict, last_answer_line, tagged_answer, verdict
 
 _ASCII = str.maketrans("×÷−", "*/-")
-_SPACED = re.compile(r"\s*([-+*/()])\s*")  # a space between two digits stays, and is no expression
-_TOKEN = re.compile(r"[0-9]+|[-+*/()]")
+_SPACED = re.compile(r" ?([-+*/()]) ?")  # a space between two digits stays, and is no expression
+_TOKEN = re.compile(r"(?<![0-9])[0-9]{1,20}(?![0-9])|[-+*/()]")  # Python refuses to read integers of thousands of digits
 _OPERATORS: dict[str, tuple[int, Callable[[Fraction, Fraction], Fraction]]] = {
     "+": (1, operator.add),
     "-": (1, operator.sub),
@@ -58,9 +59,9 @@ class Countdown:
         expression = answer.partition("=")[0].strip().strip("$`*.")
         if not 0 < len(expression) <= self.max_length:
             return None
-        return _SPACED.sub(r"\1", expression.translate(_ASCII))
+        return _SPACED.sub(r"\1", " ".join(expression.translate(_ASCII).split()))
 
-    def _solves(self, expression: str | None, puzzle: dict) -> bool:
+    def _solves(self, expression: str | None, puzzle: dict[str, Any]) -> bool:
         tokens = _TOKEN.findall(expression or "")
         if "".join(tokens) != (expression or ""):
             return False

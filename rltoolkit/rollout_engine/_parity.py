@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
+from rltoolkit.errors import RunFailed
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -30,7 +32,7 @@ LEAST_SHARE = 0.25
 """of the trainer's movement that the engine must have made"""
 
 
-class StaleWeights(RuntimeError):
+class StaleWeights(RunFailed):
     """After a weight sync the engine's log-probs are not those of the weights that were trained."""
 
 

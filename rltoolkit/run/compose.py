@@ -23,8 +23,9 @@ from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 
 from rltoolkit import registry
 from rltoolkit.component import followed_key
+from rltoolkit.errors import ConfigError
 from rltoolkit.run.components import Components
-from rltoolkit.run.config import ConfigError, RunConfig
+from rltoolkit.run.config import RunConfig
 from rltoolkit.run.run import Run
 
 CONFIG_MODULE = "rltoolkit.conf"
@@ -114,7 +115,7 @@ def _config(composed: DictConfig) -> RunConfig:
     own = [field.name for field in dataclasses.fields(RunConfig)]
     resolved = OmegaConf.masked_copy(composed, own)
     OmegaConf.resolve(resolved)
-    values = {
+    values: dict[str, Any] = {
         name: OmegaConf.to_object(resolved[name]) if OmegaConf.is_config(resolved[name]) else resolved[name] for name in own
     }
     return RunConfig(**values)

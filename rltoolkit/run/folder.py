@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 from rltoolkit.component import described
+from rltoolkit.errors import ConfigError
 from rltoolkit.registry import ENTRY_POINT_GROUP
-from rltoolkit.run.config import ConfigError
 from rltoolkit.run.process import is_first_process
 from rltoolkit.run.run import Run
 
@@ -145,7 +145,7 @@ def complete_checkpoints(folder: Path) -> list[Path]:
 
 
 def _flatten(config: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(config, dict) or not config:
+    if not isinstance(config, dict):
         return {prefix: config}
     flat: dict[str, Any] = {}
     for key, value in config.items():

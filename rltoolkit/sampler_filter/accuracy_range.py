@@ -11,7 +11,7 @@ Config: ``sampler_filter=[accuracy_range]``.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from rltoolkit.component import check
 from rltoolkit.registry import register
@@ -31,6 +31,7 @@ class AccuracyRange:
         high: accuracies from this one on are too easy, above ``low``, at most 1.
     """
 
+    min_group_size: ClassVar[int] = 2
     low: float = 0.1
     high: float = 0.9
 

@@ -10,6 +10,10 @@ if TYPE_CHECKING:
 
 
 class SamplerFilter(Protocol):
-    """``filter(rollouts [P, G]) -> keep``, bool [P]; True keeps the group."""
+    """``filter(rollouts [P, G]) -> keep``, bool [P]; True keeps the group.
+
+    A filter that can never keep a group of one says so with ``min_group_size: ClassVar[int] = 2``, and a run with a smaller
+    ``group_size`` is refused. Without that attribute any group size will do.
+    """
 
     def __call__(self, rollouts: TensorDict) -> Tensor: ...

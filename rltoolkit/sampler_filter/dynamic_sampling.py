@@ -11,7 +11,7 @@ Source: DAPO, arXiv:2503.14476, section 3.2, eq. 11. Config: ``sampler_filter=[d
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from rltoolkit.registry import register
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class DynamicSampling:
     """Keeps the groups with both verdicts; a group of one is never kept."""
+
+    min_group_size: ClassVar[int] = 2
 
     def __call__(self, rollouts: TensorDict) -> Tensor:
         """rollouts [P, G] with ``correct`` -> bool [P]."""

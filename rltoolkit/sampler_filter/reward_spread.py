@@ -12,7 +12,7 @@ Config: ``sampler_filter=[reward_spread]``.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from rltoolkit.component import check
 from rltoolkit.registry import register
@@ -31,6 +31,7 @@ class RewardSpread:
         min_spread: spreads up to this one are dropped, in units of reward, at least 0.
     """
 
+    min_group_size: ClassVar[int] = 2
     min_spread: float = 0.0
 
     def __post_init__(self) -> None:

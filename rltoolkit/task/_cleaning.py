@@ -9,11 +9,11 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import NamedTuple
 
-from rltoolkit.task.base import Problem
+from rltoolkit.task.base import Message, Problem
 
 logger = logging.getLogger("rltoolkit.task")
 
-INTEGER = re.compile(r"[+-]?([0-9]{1,3}(,[0-9]{3})+|[0-9]{1,4000})")
+INTEGER = re.compile(r"[+-]?([0-9]{1,3}(,[0-9]{3}){1,1000}|[0-9]{1,4000})")  # Python reads up to 4,300 digits
 
 
 class Cleaned(NamedTuple):
@@ -27,7 +27,7 @@ def drop_duplicates(rows: Iterable[Problem], *, keep_repeated: bool, keep_confli
     """One problem for each prompt, and none for a prompt that comes with different answers, unless they are kept."""
     first: dict[Problem, Problem] = {}
     problems = [first.setdefault(row, row) for row in rows]  # copies share memory: the hub has every DAPO row 100 times
-    answers: defaultdict[tuple, set[str]] = defaultdict(set)
+    answers: defaultdict[tuple[Message, ...], set[str]] = defaultdict(set)
     for problem in problems:
         answers[problem.messages].add(problem.answer)
     conflicting = {prompt for prompt, given in answers.items() if len(given) > 1}
@@ -67,10 +67,10 @@ def finish(cleaned: Cleaned, name: str, source: str) -> list[Problem]:
         ValueError: no problem is left.
     """
     problems = [problem for problem in cleaned.problems if problem.answer]
-    findings = "; ".join((*cleaned.findings, f"{len(problems):,} problems"))
+    findings = "; ".join(cleaned.findings)
     if not problems:
-        raise ValueError(f"task.path={source!r} ({name}): no problem is left ({findings})")
-    logger.info("task %s: %s", name, findings)
+        raise ValueError(f"task.path={source}: no problem is left of {findings} (task={name})")
+    logger.info("task %s: %s; %s problems", name, findings, f"{len(problems):,}")
     return problems
 
 

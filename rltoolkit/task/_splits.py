@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from rltoolkit.task.base import Problem, Split
 
 
-def hold_out(problems: Sequence[Problem], eval_size: int, split: Split, seed: int, name: str) -> list[Problem]:
-    """``eval_size`` different prompts, drawn by a hash of the seed and the prompt, or (``train``) all that do not share one.
+def hold_out(problems: Sequence[Problem], eval_size: int | None, split: Split, seed: int, name: str) -> list[Problem]:
+    """``eval_size`` different prompts (None: a tenth of them), or for ``train`` all problems with another prompt.
 
-    Who is held out does not depend on the order of the rows; prompts that differ only in white space count as one.
+    A hash of the seed and the prompt decides which are held out, so the order of the rows does not matter. Prompts that differ
+    only in white space count as one.
 
     Raises:
         ValueError: nothing was held out to evaluate on, or nothing would be left to train on.
@@ -19,13 +20,15 @@ def hold_out(problems: Sequence[Problem], eval_size: int, split: Split, seed: in
     by_prompt: dict[str, Problem] = {}
     for problem in problems:
         by_prompt.setdefault(prompt_key(problem), problem)
+    if eval_size is None:
+        eval_size = max(1, len(by_prompt) // 10)
     if eval_size >= len(by_prompt):
-        raise ValueError(f"task.eval_size={eval_size} ({name}): must be less than the {len(by_prompt):,} different prompts")
+        raise ValueError(f"task.eval_size={eval_size}: must be less than the {len(by_prompt):,} different prompts (task={name})")
     held_out = sorted(by_prompt, key=lambda key: hashlib.sha256(f"{seed}:{key}".encode()).digest())[:eval_size]
     if split == "train":
         return without(problems, [by_prompt[key] for key in held_out], name)
     if not held_out:
-        raise ValueError(f"task.eval_size=0 ({name}): must be at least 1 to evaluate on this task")
+        raise ValueError(f"task.eval_size=0: must be at least 1 to evaluate on this task (task={name})")
     return [by_prompt[key] for key in held_out]
 
 
@@ -34,7 +37,7 @@ def without(problems: Sequence[Problem], others: Sequence[Problem], name: str) -
     taken = {prompt_key(problem) for problem in others}
     left = [problem for problem in problems if prompt_key(problem) not in taken]
     if not left:
-        raise ValueError(f"task.path ({name}): every training problem is also an evaluation problem")
+        raise ValueError(f"task.path: every training problem is also an evaluation problem (task={name})")
     return left
 
 

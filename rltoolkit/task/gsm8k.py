@@ -45,7 +45,7 @@ class GSM8K:
         if self.path and Path(self.path).expanduser().is_dir():
             train_path, eval_path = _file_of(self.path, "train"), eval_path or _file_of(self.path, "test")
         if self.path and not eval_path:
-            raise ValueError("task.eval_path='' (gsm8k): must name the test file, as task.path names the train file alone")
+            raise ValueError("task.eval_path='': must name the test file, as task.path names the train file alone (task=gsm8k)")
         test = self._problems(eval_path, "test", "task.eval_path")
         return test if split == "eval" else without(self._problems(train_path, "train", "task.path"), test, "gsm8k")
 
@@ -65,4 +65,4 @@ def _file_of(folder: str, word: str) -> str:
         found = sorted(Path(folder).expanduser().glob(pattern))
         if len(found) == 1:
             return str(found[0])
-    raise FileNotFoundError(f"task.path={folder!r} (gsm8k): no single file gsm8k_{word}.* or {word}* in this folder")
+    raise FileNotFoundError(f"task.path={folder}: no single file gsm8k_{word}.* or {word}* in this folder (task=gsm8k)")

@@ -1,7 +1,8 @@
 """JSON lines: any table with a prompt and an answer in each row; the fields' names are config.
 
-Reads .jsonl, .json and .parquet files, for instance MATH-500 with
-``task=json_lines task.path=math500.jsonl task.prompt_field=problem``.
+Reads .jsonl, .json and .parquet files. ``task=json_lines task.path=my.jsonl`` trains on nine tenths of the prompts and evaluates
+on the rest. To evaluate on all of a file, name it in ``eval_path``, for instance MATH-500 with
+``eval_task=json_lines eval_task.eval_path=math500.jsonl eval_task.prompt_field=problem``.
 
 Config: ``task=json_lines``.
 """
@@ -28,10 +29,10 @@ class JSONLines:
     Args:
         path: a local .jsonl, .json or .parquet file; empty: read ``dataset`` from the hub.
         dataset: the hub's id.
-        eval_path: another such file to evaluate on; empty: hold ``eval_size`` prompts out of training.
+        eval_path: another such file to evaluate on; training leaves its prompts out. Empty: hold out ``eval_size`` prompts.
         prompt_field, answer_field: the fields' names, dotted where they are nested (``reward_model.ground_truth``).
         template: the words around ``{problem}``.
-        eval_size: prompts held out for evaluation, drawn by the seed.
+        eval_size: prompts held out for evaluation, drawn by the seed; null: a tenth of them, 0: none. ``eval_path`` overrules it.
         keep_non_integer: keep rows whose answer is no integer, or one that a float has rounded.
         keep_repeated: keep every copy of a repeated prompt.
         keep_conflicting: keep prompts that come with different answers.
@@ -43,14 +44,14 @@ class JSONLines:
     prompt_field: str = "prompt"
     answer_field: str = "answer"
     template: str = "{problem}"
-    eval_size: int = 0
+    eval_size: int | None = None
     keep_non_integer: bool = True
     keep_repeated: bool = False
     keep_conflicting: bool = False
 
     def __post_init__(self) -> None:
         check(self, "template", "{problem}" in self.template, "a text with {problem} in it")
-        check(self, "eval_size", self.eval_size >= 0, "at least 0")
+        check(self, "eval_size", self.eval_size is None or self.eval_size >= 0, "at least 0, or null")
 
     def __call__(self, split: Split, seed: int) -> Sequence[Problem]:
         """See ``Task``."""

@@ -10,11 +10,12 @@ import torch
 
 from rltoolkit.collector.prompt_stream import EncodedProblem, encode_problems
 from rltoolkit.component import label
+from rltoolkit.errors import ConfigError
 from rltoolkit.policy.loading import best_attention, load_policy, load_tokenizer
 from rltoolkit.policy.lora import add_adapters
 from rltoolkit.policy.policy import PolicyModel
 from rltoolkit.rollout_engine import RolloutEngine
-from rltoolkit.run.config import ConfigError, TrainerConfig
+from rltoolkit.run.config import TrainerConfig
 from rltoolkit.run.run import Run
 from rltoolkit.task.base import Problem, Split, Task
 

@@ -249,6 +249,8 @@ class PolicyModule(L.LightningModule):
     def _my_micro_batches(self, batch: TensorDict, mask_key: str) -> list[Tensor]:
         """This rank's micro-batches as row indices; rows that share a sequence of the layout stay together."""
         asked = batch[mask_key].any(-1).nonzero().squeeze(-1)  # rows that a shaper has emptied cost nothing
+        if not len(asked):
+            return []  # on every rank, for every rank holds all rows
         layout, mask = self.policy.layout, batch[mask_key][asked]
         sequences = layout.sequences(batch["input_ids"][asked], mask)
         plan = plan_micro_batches(

@@ -46,9 +46,9 @@ def agree(decide: Callable[[], T]) -> T:
         except Exception as error:
             answer = [None, error]
     dist.broadcast_object_list(answer)
-    decided, error = answer
-    if error is not None:
-        raise error
+    decided, failure = answer
+    if failure is not None:
+        raise failure
     return decided
 
 

@@ -33,5 +33,5 @@ def test_masked_rows_stay_in_the_statistics_unless_excluded(make_rollouts):
 
 
 def test_eps_must_be_positive():
-    with pytest.raises(ValueError, match=r"advantage_estimator.eps=0 \(group_normalized\): must be above 0"):
+    with pytest.raises(ValueError, match=r"advantage_estimator.eps=0: must be above 0 \(advantage_estimator=group_normalized\)"):
         GroupNormalized(eps=0)

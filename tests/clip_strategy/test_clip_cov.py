@@ -42,7 +42,9 @@ def test_the_selection_of_the_step_is_obeyed():
 
 
 def test_range():
-    with pytest.raises(ValueError, match=r"clip_strategy.fraction=1.5 \(clip_cov\): must be in \[0, 1\]"):
+    with pytest.raises(ValueError, match=r"clip_strategy.fraction=1.5: must be in \[0, 1\] \(clip_strategy=clip_cov\)"):
         ClipCov(fraction=1.5)
-    with pytest.raises(ValueError, match=r"clip_strategy.omega_high=0.5 \(clip_cov\): must be at least omega_low=1.0"):
+    with pytest.raises(
+        ValueError, match=r"clip_strategy.omega_high=0.5: must be at least omega_low=1.0 \(clip_strategy=clip_cov\)"
+    ):
         ClipCov(omega_high=0.5)

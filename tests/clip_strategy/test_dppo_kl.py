@@ -29,5 +29,5 @@ def test_certain_tokens_stay_finite(evaluate):
 
 
 def test_range():
-    with pytest.raises(ValueError, match=r"clip_strategy.delta=-0.1 \(dppo_kl\): must be at least 0"):
+    with pytest.raises(ValueError, match=r"clip_strategy.delta=-0.1: must be at least 0 \(clip_strategy=dppo_kl\)"):
         DPPOKL(delta=-0.1)

@@ -25,5 +25,5 @@ def test_a_shift_on_the_bound_is_kept(evaluate):
 
 @pytest.mark.parametrize("delta", [-0.1, 1.1])
 def test_range(delta):
-    with pytest.raises(ValueError, match=rf"clip_strategy.delta={delta} \(dppo_tv\)"):
+    with pytest.raises(ValueError, match=rf"clip_strategy.delta={delta}: .* \(clip_strategy=dppo_tv\)"):
         DPPOTV(delta=delta)

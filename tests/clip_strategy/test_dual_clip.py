@@ -14,5 +14,5 @@ def test_an_exploded_ratio_is_capped_for_negative_advantages(evaluate):
 
 
 def test_range():
-    with pytest.raises(ValueError, match=r"clip_strategy.c=1.0 \(dual_clip\): must be above 1"):
+    with pytest.raises(ValueError, match=r"clip_strategy.c=1.0: must be above 1 \(clip_strategy=dual_clip\)"):
         DualClip(c=1.0)

@@ -26,5 +26,5 @@ def test_the_floor_holds_for_negative_advantages_only(evaluate):
 
 @pytest.mark.parametrize("field", ["epsilon_low", "epsilon_high"])
 def test_range(field):
-    with pytest.raises(ValueError, match=rf"clip_strategy.{field}=-0.1 \(gmpo\): must be at least 0"):
+    with pytest.raises(ValueError, match=rf"clip_strategy.{field}=-0.1: must be at least 0 \(clip_strategy=gmpo\)"):
         GMPO(**{field: -0.1})

@@ -22,5 +22,5 @@ def test_each_sign_of_the_advantage_has_its_temperature(evaluate):
 
 @pytest.mark.parametrize("field", ["tau_pos", "tau_neg"])
 def test_range(field):
-    with pytest.raises(ValueError, match=rf"clip_strategy.{field}=0.0 \(sapo\): must be above 0"):
+    with pytest.raises(ValueError, match=rf"clip_strategy.{field}=0.0: must be above 0 \(clip_strategy=sapo\)"):
         SAPO(**{field: 0.0})

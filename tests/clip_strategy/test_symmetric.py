@@ -23,5 +23,5 @@ def test_a_ratio_on_the_bound_keeps_its_gradient(evaluate):
 
 @pytest.mark.parametrize("epsilon", [-0.1, 1.0])
 def test_range(epsilon):
-    with pytest.raises(ValueError, match=r"clip_strategy.epsilon=.* \(symmetric\): must be in \[0, 1\)"):
+    with pytest.raises(ValueError, match=r"clip_strategy.epsilon=.*: must be in \[0, 1\) \(clip_strategy=symmetric\)"):
         Symmetric(epsilon=epsilon)

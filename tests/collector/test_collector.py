@@ -284,7 +284,7 @@ def test_the_limit_raises_when_asked_or_when_nothing_was_kept():
     # at most 1 x 2 groups: problems 0 (all wrong) and 1 (mixed)
     with pytest.raises(GenerationLimit, match=r"kept 1 of prompts_per_step=2 groups after generating 2 .*1 all-wrong"):
         make([0, 1], at_limit="raise", max_generation_batches=1).collect()
-    with pytest.raises(GenerationLimit, match="kept 0 of .* or set collector.at_limit=fill_with_rejected"):
+    with pytest.raises(GenerationLimit, match=r"kept 0 of .* or set collector\.at_limit=fill_with_rejected"):
         make([0, 2], max_generation_batches=2).collect()  # train_partial is in force, so it is no advice
 
 

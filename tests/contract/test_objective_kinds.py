@@ -150,7 +150,7 @@ def test_clip_leaves_its_inputs_alone(name):
 def test_clip_names_what_is_wrong(name, position, change, message):
     inputs = list(clip_inputs())
     inputs[position] = change(inputs[position])
-    with pytest.raises(ValueError, match=rf"clip_strategy \({name}\): {message}"):
+    with pytest.raises(ValueError, match=rf"clip_strategy={name}: {message}"):
         clip(name)(*inputs)
 
 
@@ -204,9 +204,9 @@ def test_aggregator_never_looks_under_the_mask(name):
 @pytest.mark.parametrize("name", AGGREGATORS)
 def test_aggregator_names_what_is_wrong(name):
     aggregator = registry.build("loss_aggregator", name)
-    with pytest.raises(ValueError, match=rf"loss_aggregator \({name}\): mask has shape \[6, 4\], expected \[6, 5\]"):
+    with pytest.raises(ValueError, match=rf"loss_aggregator={name}: mask has shape \[6, 4\], expected \[6, 5\]"):
         aggregator(random(3), MASK[:, :4], GROUPS)
-    with pytest.raises(ValueError, match=rf"loss_aggregator \({name}\): mask has dtype torch.float64, expected torch.bool"):
+    with pytest.raises(ValueError, match=rf"loss_aggregator={name}: mask has dtype torch.float64, expected torch.bool"):
         aggregator.weights(MASK.double(), Totals.of(MASK, GROUPS))
 
 
@@ -238,7 +238,7 @@ def test_penalty_is_elementwise_and_zero_at_the_reference(name, dtype):
 def test_penalty_has_the_derivative_of_its_value_and_names_what_is_wrong(name):
     penalty, reference = registry.build("kl_penalty", name), random(1, 0.3) - 2
     assert torch.autograd.gradcheck(lambda x: penalty(x, reference), (random(0, 0.3) - 2).requires_grad_())
-    with pytest.raises(ValueError, match=rf"kl_penalty \({name}\): reference_log_probs has shape \[6, 4\], expected \[6, 5\]"):
+    with pytest.raises(ValueError, match=rf"kl_penalty={name}: reference_log_probs has shape \[6, 4\], expected \[6, 5\]"):
         penalty(reference, reference[:, :4])
 
 
@@ -296,7 +296,7 @@ def test_correction_ignores_padding_order_and_split(name):
 @pytest.mark.parametrize("name", CORRECTIONS)
 def test_correction_names_what_is_wrong(name):
     old_log_probs, rollout_log_probs, mask = correction_inputs()
-    message = rf"importance_correction \({name}\): rollout_log_probs has shape \[5, 5\], expected \[6, 5\]"
+    message = rf"importance_correction={name}: rollout_log_probs has shape \[5, 5\], expected \[6, 5\]"
     with pytest.raises(ValueError, match=message):
         registry.build("importance_correction", name)(old_log_probs, rollout_log_probs[1:], mask)
 

@@ -20,5 +20,7 @@ def test_without_a_bound_it_is_tis_without_a_cap(correct):
 
 
 def test_range():
-    with pytest.raises(ValueError, match=r"importance_correction.threshold=0.5 \(icepop\): must be at least 1"):
+    with pytest.raises(
+        ValueError, match=r"importance_correction.threshold=0.5: must be at least 1 \(importance_correction=icepop\)"
+    ):
         IcePop(threshold=0.5)

@@ -22,5 +22,5 @@ def test_without_a_bound_it_is_sequence_tis_without_a_cap(correct):
 
 
 def test_range():
-    with pytest.raises(ValueError, match=r"importance_correction.threshold=0.5 \(sequence_mask\): must be at least 1"):
+    with pytest.raises(ValueError, match=r"importance_correction.threshold=0.5: must be at least 1"):
         SequenceMask(threshold=0.5)

@@ -23,5 +23,5 @@ def test_for_one_token_it_is_tis(correct):
 
 
 def test_range():
-    with pytest.raises(ValueError, match=r"importance_correction.threshold=0.5 \(sequence_tis\): must be at least 1"):
+    with pytest.raises(ValueError, match=r"importance_correction.threshold=0.5: must be at least 1"):
         SequenceTIS(threshold=0.5)

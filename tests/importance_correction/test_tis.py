@@ -16,5 +16,7 @@ def test_without_a_cap_it_is_the_importance_weight(correct):
 
 
 def test_range():
-    with pytest.raises(ValueError, match=r"importance_correction.threshold=0.5 \(tis\): must be at least 1"):
+    with pytest.raises(
+        ValueError, match=r"importance_correction.threshold=0.5: must be at least 1 \(importance_correction=tis\)"
+    ):
         TIS(threshold=0.5)

@@ -11,5 +11,5 @@ def test_value():
 
 
 def test_range():
-    with pytest.raises(ValueError, match=r"kl_penalty.coefficient=-1.0 \(k1\): must be at least 0"):
+    with pytest.raises(ValueError, match=r"kl_penalty.coefficient=-1.0: must be at least 0 \(kl_penalty=k1\)"):
         K1(coefficient=-1.0)

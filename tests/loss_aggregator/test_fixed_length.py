@@ -9,5 +9,5 @@ def test_the_constant_counts_every_row(loss, mask):
 
 
 def test_range():
-    with pytest.raises(ValueError, match=r"loss_aggregator.max_length=0 \(fixed_length\): must be at least 1"):
+    with pytest.raises(ValueError, match=r"loss_aggregator.max_length=0: must be at least 1 \(loss_aggregator=fixed_length\)"):
         FixedLength(max_length=0)

@@ -24,7 +24,7 @@ def test_a_group_split_over_micro_batches_keeps_its_weight(mask):
 
 
 def test_needs_groups(loss, mask):
-    with pytest.raises(ValueError, match=r"loss_aggregator \(prompt_token_mean\): group_index is missing"):
+    with pytest.raises(ValueError, match=r"loss_aggregator=prompt_token_mean: group_index is missing"):
         PromptTokenMean()(loss, mask)
 
 

@@ -50,6 +50,8 @@ def puzzle(target, *numbers):
         ("__import__('os')", 1, (1,), False),
         ("", 0, (), False),
         ("9" * 10**6, 1, (1,), False),
+        ("9" * 20 + "+1", 10**20, (1, 10**20 - 1), True),
+        ("9" * 21 + "+1", 10**21, (1, 10**21 - 1), False),  # more digits than a number may have
         ("(" * 10**5 + "1" + ")" * 10**5, 1, (1,), False),
         ("1" + "+1" * 5000, 5001, (1,) * 5001, False),  # longer than an expression may be
     ],
@@ -63,7 +65,7 @@ def test_verdict(text, target, numbers, verdict):
 def test_extract_is_the_expression_without_spaces():
     assert Countdown().extract("<answer> 1 + 2 = 3</answer>") == "1+2"
     assert Countdown(max_length=3).extract("1+22") is None
-    with pytest.raises(ValueError, match=r"reward_function.max_length=0 \(countdown\)"):
+    with pytest.raises(ValueError, match=r"reward_function.max_length=0: .* \(reward_function=countdown\)"):
         Countdown(max_length=0)
 
 

@@ -27,7 +27,7 @@ def test_accuracy_and_format_add_up():
 def test_format_reward_scales_the_format_alone():
     _, reward = FormatAndAnswer(format_reward=0.25)(["<think>a</think><answer>1</answer>", "<answer>1</answer>"], ["1", "1"])
     assert reward.tolist() == [1.25, 1.0]
-    with pytest.raises(ValueError, match=r"reward_function.format_reward=-1 \(format_and_answer\)"):
+    with pytest.raises(ValueError, match=r"reward_function.format_reward=-1: .* \(reward_function=format_and_answer\)"):
         FormatAndAnswer(format_reward=-1)
 
 

@@ -40,7 +40,7 @@ def test_window_is_a_field():
     # "Answer: 42" is 10 characters long: a window of 9 cuts off the A
     assert IntegerAnswer(window=10).extract("Answer: 42") == "42"
     assert IntegerAnswer(window=9).extract("Answer: 42") is None
-    with pytest.raises(ValueError, match=r"reward_function.window=0 \(integer_answer\): must be at least 1"):
+    with pytest.raises(ValueError, match=r"reward_function.window=0: must be at least 1 \(reward_function=integer_answer\)"):
         IntegerAnswer(window=0)
 
 

@@ -1,12 +1,16 @@
 """The real library in real processes; few checks a test, since every bomb costs a process."""
 
+import json
 import os
 import signal
 import threading
+from pathlib import Path
 
 import pytest
 
 from rltoolkit.reward_function import MathVerify
+
+MATH_500 = Path(os.environ.get("RLTOOLKIT_DATA", "")) / "math500_oai.jsonl"
 
 
 @pytest.fixture(scope="module")
@@ -23,10 +27,13 @@ def test_equal_values_in_other_forms_are_correct(verifier):
         (r"\boxed{x^2+2x+1}", "(x+1)^2"),
         (r"\boxed{x = 3}", "3"),
         (r"\boxed{1{,}234}", "$1234$"),
+        (r"\boxed{\$36}", r"\$36"),  # money: an escaped dollar marks no formula
+        (r"\boxed{18.9}", r"\$18.90"),
+        (r"It is $32348$.", r"\$32,\!348"),
     ]
     correct, reward = verifier([text for text, _ in right], [answer for _, answer in right])
-    assert correct.tolist() == [True] * 7
-    assert reward.tolist() == [1.0] * 7
+    assert correct.tolist() == [True] * 10
+    assert reward.tolist() == [1.0] * 10
 
 
 def test_other_values_and_no_answer_are_wrong(verifier):
@@ -67,13 +74,31 @@ def test_long_texts_are_read_from_their_end(verifier):
 
 
 @pytest.mark.parametrize(
-    ("text", "found"), [(r"\boxed{0.5}", "1/2"), (r"\boxed{\frac{2}{4}}", "1/2"), (r"\boxed{x=3}", "3"), ("nothing", None)]
+    ("text", "found"),
+    [
+        (r"\boxed{0.5}", "1/2"),
+        (r"\boxed{\frac{2}{4}}", "1/2"),
+        (r"\boxed{x=3}", "3"),
+        (r"\boxed{\begin{pmatrix} 0.5 \\ 2 \end{pmatrix}}", "Matrix([[1/2], [2]])"),
+        (r"\boxed{\begin{pmatrix} 1/2 \\ 2 \end{pmatrix}}", "Matrix([[1/2], [2]])"),
+        (r"\boxed{\text{yes}}", "yes"),
+        ("nothing", None),
+    ],
 )
 def test_equal_answers_are_equal_strings(verifier, text, found):
+    before = verifier.failures
     assert verifier.extract(text) == found
+    assert verifier.failures == before
+
+
+@pytest.mark.skipif(not MATH_500.is_file(), reason="RLTOOLKIT_DATA is unset")
+def test_every_answer_of_math_500_is_right_as_its_own_box():
+    answers = [json.loads(line)["answer"] for line in MATH_500.read_text().splitlines()]
+    verifier = MathVerify(workers=2, timeout=10.0)
+    assert verifier([rf"So \boxed{{{answer}}}." for answer in answers], answers).correct.all()
 
 
 @pytest.mark.parametrize("field", ["timeout", "window", "workers"])
 def test_ranges(field):
-    with pytest.raises(ValueError, match=rf"reward_function.{field}=0 \(math_verify\)"):
+    with pytest.raises(ValueError, match=rf"reward_function.{field}=0: .* \(reward_function=math_verify\)"):
         MathVerify(**{field: 0})

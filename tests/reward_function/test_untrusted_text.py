@@ -8,6 +8,7 @@ from rltoolkit import registry
 
 NAMES = [name for name in registry.names("reward_function") if name != "math_verify"]
 REFERENCES = {"countdown": '{"target": 24, "numbers": [1, 2, 3, 4]}'}
+UNLIMITED = {"countdown": {"max_length": 10**8}, "integer_answer": {"window": 10**8}}
 
 # Any text, and text made of the marks that verifiers look for.
 MARKS = [
@@ -30,6 +31,7 @@ MARKS = [
 TEXTS = st.text() | st.lists(st.sampled_from([*MARKS, "0", ".", " ", "**", "(", ")", "/", "^", "２", "²"])).map("".join)
 BOMBS = {
     "digits": "9" * 10**6,
+    "5000 digits": "9" * 5000,  # Python refuses to read an integer of more than 4,300
     "digits after =": "=" + "0" * 10**6 + "x",
     "boxed digits": r"\boxed{" + "9" * 10**6 + "}",
     "tower": r"\boxed{9" + "^9" * 10**5 + "}",
@@ -39,6 +41,7 @@ BOMBS = {
     "tags": "<answer>" * 10**5 + "</answer>" * 10**5,
     "10 MB": "a = " * 2_500_000,
     "white space": " " * 10**6,
+    "white space inside": "1" + " " * 10**6 + "1",
     "lone surrogate": "\ud800",
     "NUL": "\0",
 }
@@ -59,5 +62,6 @@ def test_any_text_gets_a_verdict(name, text):
 @pytest.mark.parametrize("bomb", BOMBS)
 @pytest.mark.parametrize("name", NAMES)
 def test_bombs_are_wrong(name, bomb):
-    function = registry.build("reward_function", name)
-    assert function([BOMBS[bomb]], [REFERENCES.get(name, "42")]).correct.tolist() == [False]
+    for hyperparameters in ({}, UNLIMITED.get(name, {})):
+        function = registry.build("reward_function", name, **hyperparameters)
+        assert function([BOMBS[bomb]], [REFERENCES.get(name, "42")]).correct.tolist() == [False]

@@ -12,5 +12,5 @@ def test_every_token_costs_the_same_up_to_the_limit(make_rollouts):
 
 @pytest.mark.parametrize(("field", "value"), [("max_length", 0), ("factor", -1.0)])
 def test_ranges(field, value):
-    with pytest.raises(ValueError, match=rf"reward_shaper.{field}={value} \(linear_length_penalty\)"):
+    with pytest.raises(ValueError, match=rf"reward_shaper.linear_length_penalty.{field}={value}: must be at least"):
         LinearLengthPenalty(**{field: value})

@@ -21,5 +21,7 @@ def test_windows_begin_at_tokens(make_rollouts):
 
 @pytest.mark.parametrize(("field", "value"), [("ngram", 0), ("factor", -1.0)])
 def test_ranges(field, value):
-    with pytest.raises(ValueError, match=rf"reward_shaper.{field}={value} \(repetition_penalty\)"):
+    with pytest.raises(
+        ValueError, match=rf"reward_shaper.repetition_penalty.{field}={value}: .* \(reward_shaper=repetition_penalty\)"
+    ):
         RepetitionPenalty(**{field: value})

@@ -29,13 +29,12 @@ def test_factor_scales_and_only_the_reward_changes(make_rollouts):
 
 @pytest.mark.parametrize("cache_length", [0, 20, 21])
 def test_the_stretch_lies_inside_the_limit(cache_length):
-    with pytest.raises(
-        ValueError, match=rf"reward_shaper.cache_length={cache_length} \(soft_overlong_punishment\).*max_length=20"
-    ):
+    key = "reward_shaper.soft_overlong_punishment.cache_length"
+    with pytest.raises(ValueError, match=rf"{key}={cache_length}: must be in \[1, max_length=20\)"):
         SoftOverlongPunishment(max_length=20, cache_length=cache_length)
 
 
 @pytest.mark.parametrize(("field", "value"), [("max_length", 1), ("factor", -0.1)])
 def test_ranges(field, value):
-    with pytest.raises(ValueError, match=f"reward_shaper.{field}={value}"):
+    with pytest.raises(ValueError, match=f"reward_shaper.soft_overlong_punishment.{field}={value}: must be at least"):
         SoftOverlongPunishment(**{"cache_length": 1, field: value})

@@ -21,5 +21,5 @@ def test_the_whole_range_is_dynamic_sampling(make_rollouts, correct):
 
 @pytest.mark.parametrize("bounds", [{"low": -0.1}, {"low": 1.0}, {"low": 0.5, "high": 0.5}, {"high": 1.1}])
 def test_ranges(bounds):
-    with pytest.raises(ValueError, match=r"sampler_filter\.\w+=.* \(accuracy_range\)"):
+    with pytest.raises(ValueError, match=r"sampler_filter\.accuracy_range\.\w+=.*: .* \(sampler_filter=accuracy_range\)"):
         AccuracyRange(**bounds)

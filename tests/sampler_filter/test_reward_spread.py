@@ -21,5 +21,5 @@ def test_it_reads_the_reward_not_the_verdict(mixed_rollouts):
 
 
 def test_range():
-    with pytest.raises(ValueError, match=r"sampler_filter.min_spread=-1 \(reward_spread\)"):
+    with pytest.raises(ValueError, match=r"sampler_filter.reward_spread.min_spread=-1: .* \(sampler_filter=reward_spread\)"):
         RewardSpread(min_spread=-1)

@@ -47,7 +47,7 @@ def test_train_follows_from_the_seed() -> None:
 
 
 def test_values_out_of_range_are_named() -> None:
-    with pytest.raises(ValueError, match=r"task\.two_digit_share=1\.5 \(chat_arithmetic\)"):
+    with pytest.raises(ValueError, match=r"task\.two_digit_share=1\.5: .* \(task=chat_arithmetic\)"):
         ChatArithmetic(two_digit_share=1.5)
-    with pytest.raises(ValueError, match=r"task\.eval_size=400 \(chat_arithmetic\): must be smaller"):
+    with pytest.raises(ValueError, match=r"task\.eval_size=400: must be smaller.* \(task=chat_arithmetic\)"):
         ChatArithmetic(eval_size=400, two_digit_share=0.0)

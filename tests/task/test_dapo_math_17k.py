@@ -84,13 +84,13 @@ def test_errors_name_the_config_key(tmp_path):
     path = write(tmp_path / "train.parquet", ("a", "1"), ("b", "2"))
     with pytest.raises(FileNotFoundError, match=r"task\.path='nowhere\.parquet'"):
         DAPOMath17K(path="nowhere.parquet")("train", 0)
-    with pytest.raises(ValueError, match=r"task\.eval_size=2 .*less than the 2 different prompts"):
+    with pytest.raises(ValueError, match=r"task\.eval_size=2: must be less than the 2 different prompts"):
         DAPOMath17K(path=path, eval_size=2)("train", 0)
-    with pytest.raises(ValueError, match=r"task\.eval_size=0 .*at least 1"):
+    with pytest.raises(ValueError, match=r"task\.eval_size=0: must be at least 1"):
         DAPOMath17K(path=path, eval_size=0)("eval", 0)
-    with pytest.raises(ValueError, match=r"task\.path=.*no problem is left \(1 rows.*1 without an integer"):
+    with pytest.raises(ValueError, match=r"task\.path=.*no problem is left of 1 rows.*1 without an integer"):
         DAPOMath17K(path=write(tmp_path / "bad.parquet", ("a", "x")))("train", 0)
-    with pytest.raises(ValueError, match=r"task\.template='no slot' \(dapo_math_17k\): must be a text with \{problem\}"):
+    with pytest.raises(ValueError, match=r"task\.template=no slot: must be a text with \{problem\} in it \(task=dapo_math_17k\)"):
         DAPOMath17K(template="no slot")
 
 

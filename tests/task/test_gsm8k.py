@@ -34,7 +34,7 @@ def test_a_folder_or_two_files(folder):
 
 def test_errors_name_the_config_key(folder):
     train = str(folder / "train.jsonl")
-    with pytest.raises(ValueError, match=r"task\.eval_path='' \(gsm8k\): must name the test file"):
+    with pytest.raises(ValueError, match=r"task\.eval_path='': must name the test file.* \(task=gsm8k\)"):
         GSM8K(path=train)("train", 0)
     with pytest.raises(FileNotFoundError, match=r"task\.eval_path='gone\.jsonl'"):
         GSM8K(path=train, eval_path="gone.jsonl")("eval", 0)

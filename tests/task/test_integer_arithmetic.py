@@ -47,10 +47,12 @@ def test_train_follows_from_the_seed_and_a_smaller_set_is_the_start_of_a_larger_
     ("field", "value"), [("train_size", 0), ("min_operands", 1), ("max_operands", 1), ("max_operand", 0), ("limit", 23)]
 )
 def test_a_value_out_of_range_is_named(field: str, value: int) -> None:
-    with pytest.raises(ValueError, match=rf"task\.{field}={value} \(integer_arithmetic\)"):
+    with pytest.raises(ValueError, match=rf"task\.{field}={value}: .* \(task=integer_arithmetic\)"):
         IntegerArithmetic(**{field: value})
 
 
 def test_more_distinct_problems_than_there_are_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"task\.eval_size=500 \(integer_arithmetic\): must be at most \d+: there are no more"):
+    with pytest.raises(
+        ValueError, match=r"task\.eval_size=500: must be at most \d+: there are no more.* \(task=integer_arithmetic\)"
+    ):
         IntegerArithmetic(eval_size=500, max_operands=2)("eval", seed=0)
