@@ -13,7 +13,7 @@ from rich.console import Console
 
 pytest.importorskip("submitit")
 
-from rltoolkit.run.config import ConfigError
+from rltoolkit.errors import ConfigError
 from rltoolkit.run.jobs import Job
 from rltoolkit.run.slurm import Resources, run_on_slurm
 
