@@ -105,6 +105,9 @@ class SweepLauncher(Launcher):
     def _compose(self, job_overrides: Sequence[Sequence[str]], first: int) -> list[Planned]:
         """Every job of the sweep. Raises what composing raises, and ConfigError where two jobs would share a folder."""
         swept_keys = {each.get_key_element() for each in sweep_overrides(self._config, self._loader) if each.is_sweep_override()}
+        str(
+            self._config.hydra.sweep.dir
+        )  # read once, before the jobs' copies are made: ${now:...} in it is the same for all of them
         planned: dict[Path, Planned] = {}
         for number, overrides in enumerate(job_overrides, start=first):
             swept = [override for override in overrides if override.partition("=")[0] in swept_keys]
@@ -276,7 +279,7 @@ class SlurmOptions:
     nodes: int | None = None  # null: trainer.num_nodes
     gpus_per_node: int | None = None  # null: trainer.devices, none with trainer.accelerator=cpu
     cpus_per_task: int | None = None
-    extra: dict[str, Any] = field(default_factory=dict)  # sbatch's own: {account: mine, qos: low}
+    extra: dict[str, Any] = field(default_factory=dict)  # any other option of sbatch: +hydra.launcher.extra.account=mine
 
 
 @dataclass

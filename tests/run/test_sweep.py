@@ -14,9 +14,9 @@ import pytest
 from rltoolkit.run.sweep import NAME_LENGTH, folder_name
 
 SMALL = [
-    "model.skill_steps=20", "model.habit_steps=5", "prompts_per_step=4", "group_size=4", "mini_batch_size=8", "evaluation.problems=4",
-    "evaluation.k=2", "evaluation.every=0", "collector.max_generation_batches=2", "collector.at_limit=fill_with_rejected",
-    "trainer.max_steps=4", "rollout_engine=transformers",
+    "model.skill_steps=20", "model.habit_steps=5", "model.warm_start_seed=0", "prompts_per_step=4", "group_size=4",
+    "mini_batch_size=8", "evaluation.problems=4", "evaluation.k=2", "evaluation.every=0", "trainer.max_steps=4",
+    "collector.max_generation_batches=2", "collector.at_limit=fill_with_rejected", "rollout_engine=transformers",
 ]  # fmt: skip
 MACHINE = ("seconds", "tokens_per_second", "memory")  # columns that measure the machine
 
@@ -117,24 +117,26 @@ def test_a_failing_job_does_not_end_the_others(sweep, tmp_path):
     assert (tmp_path / "s" / "table.md").is_file()
 
 
-def test_a_signal_lets_every_job_write_its_checkpoint_and_the_sweep_goes_on_from_there(sweep, tmp_path):
+def test_a_signal_to_the_sweep_lets_every_job_write_its_checkpoint(sweep, tmp_path):
     folder = tmp_path / "s"
-    overrides = ("seed=0,1", "hydra.launcher.jobs_at_once=2", "hydra.launcher.threads=1")
-    running = sweep(*overrides, "trainer.max_steps=100000", dir=folder, start=True)
-    rows = [folder / f"seed={seed}" / "metrics.csv" for seed in (0, 1)]
-    deadline = time.monotonic() + 120
-    while not all(file.is_file() and len(file.read_text().splitlines()) > 2 for file in rows):
-        assert running.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    running.send_signal(signal.SIGTERM)  # to the sweep alone, as a job scheduler or `kill` does
-    output, _ = running.communicate(timeout=60)
+    overrides = ("seed=0,1", "hydra.launcher.jobs_at_once=2", "hydra.launcher.threads=1", "trainer.max_steps=5000")
+    running = sweep(*overrides, dir=folder, start=True)
+    metrics = [folder / f"seed={seed}" / "metrics.csv" for seed in (0, 1)]
+    deadline = time.monotonic() + 300
+    try:
+        while not all(file.is_file() and len(file.read_text().splitlines()) > 2 for file in metrics):
+            assert running.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    finally:
+        running.send_signal(signal.SIGTERM)  # to the sweep alone, as a job scheduler or `kill` does
+        output, _ = running.communicate(timeout=120)
     assert running.returncode == 143
     assert f"interrupted; to go on, start the same sweep again with hydra.sweep.dir={folder}" in output
-    for seed in (0, 1):
+    for seed, file in enumerate(metrics):
         assert record(folder / f"seed={seed}")["status"] == "interrupted"
         steps = max(int(each.name.removeprefix("step_")) for each in (folder / f"seed={seed}" / "checkpoints").glob("step_*"))
-        assert steps == len(numbers(folder / f"seed={seed}")["metrics.csv"])  # not a step was lost
+        assert steps == len(file.read_text().splitlines()) - 1  # but for the header: not a step was lost
 
 
 @pytest.mark.parametrize(
@@ -157,6 +159,19 @@ def test_what_cannot_run_is_refused_before_the_first_job_starts(sweep, tmp_path,
     assert message in done.stdout
     assert "Traceback" not in done.stdout
     assert not any(tmp_path.rglob("run.json"))
+
+
+def test_all_jobs_of_a_sweep_have_one_time_in_their_folder(sweep, tmp_path):
+    # %f are microseconds. The jobs themselves fail at once, each with its own message, and leave nothing to report on.
+    done = sweep(
+        "seed=0,1", "task=json_lines", "task.path=nowhere.jsonl", "hydra.launcher.jobs_at_once=2", dir=tmp_path / "${now:%f}"
+    )
+    assert done.returncode == 1
+    folders = [Path(line.split("started")[1].strip()) for line in done.stdout.splitlines() if "started" in line]
+    assert [folder.name for folder in folders] == ["seed=0", "seed=1"]
+    assert folders[0].parent == folders[1].parent
+    assert done.stdout.count("nowhere.jsonl") == 2
+    assert "Traceback" not in done.stdout
 
 
 def test_names_of_folders():
