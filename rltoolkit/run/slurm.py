@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from rich.console import Console
 
-from rltoolkit.run.config import ConfigError
+from rltoolkit.errors import ConfigError
 from rltoolkit.run.jobs import Job, Outcome, last_lines, signals_go_to
 
 _POLL_SECONDS = 0.5

@@ -36,8 +36,8 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
 from rltoolkit.component import check
+from rltoolkit.errors import ConfigError
 from rltoolkit.run import compose
-from rltoolkit.run.config import ConfigError
 from rltoolkit.run.folder import RunFolder
 from rltoolkit.run.jobs import Job, Outcome, run_jobs
 from rltoolkit.run.run import Run
