@@ -36,13 +36,16 @@ def load_policy(path: Path, attention: str = "sdpa", dtype: str = "float32") -> 
     if type(config) not in transformers.AutoModelForCausalLM._model_mapping:
         raise ValueError(f"{path}: transformers has no causal language model for its model_type {config.model_type!r}")
     model = transformers.AutoModelForCausalLM.from_pretrained(
-        path, dtype=dtype, attn_implementation=attention, local_files_only=True
+        path,
+        dtype=dtype,
+        attn_implementation=None if attention == "sdpa" else attention,  # sdpa where the model knows it, else its own
+        local_files_only=True,
     )
     return PolicyModel(model, layout=verified_layout(model))
 
 
 def best_attention(device_type: str, compute_dtype: str) -> str:
-    """The attention to train with: flash attention, whose rows need no padding, on GPUs that have it; it knows no float32."""
+    """The attention to train with: flash attention on GPUs that have it, as it needs no padding; it cannot compute in float32."""
     available = quiet_transformers().utils.is_flash_attn_2_available()
     return "flash_attention_2" if device_type == "cuda" and compute_dtype != "float32" and available else "sdpa"
 
