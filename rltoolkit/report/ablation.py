@@ -1,7 +1,8 @@
-"""The ablation's table: one row for each ablation, our avg@k beside the paper's.
+"""The ablation's table: one row for each configuration, our avg@k beside the paper's.
 
     mean over seeds +- standard error,   standard error = std / sqrt(seeds), Bessel-corrected
 
+Runs that differ in nothing but their seed share a row; the label of a row names what it differs in from rows of the same name.
 With one seed the evaluation's own 95 % interval over problems stands in its place. Means are over finished runs; where none
 has finished yet, over those that are going. A failed run's numbers are in results.csv only.
 
@@ -23,8 +24,11 @@ from rltoolkit.report.runs import TABLE_1, Run, find_runs, last
 PAPER = dict(zip(TABLE_1, (30, 36, 38, 41, 42, 50), strict=True))
 """AIME 2024 avg@32 in percent."""
 
-IDENTITY = ("ablation", "seed", "run", "status")
+IDENTITY = ("ablation", "seed", "run", "status", "label")
 PROGRESS = ("optimizer_step", "rollout_step", "generated_tokens", "seconds")
+COSTS = ("generated_tokens", "seconds")
+WIDE = 110
+"""Columns of a terminal that shows the whole table."""
 
 
 class Row(NamedTuple):
@@ -62,10 +66,17 @@ def write_report(sweep_dir: Path) -> Path:
 
 def table(runs: list[Run]) -> list[Row]:
     """Table 1 in its order where the runs are of that ablation (rows without a run included), then every other label."""
-    labels = list(dict.fromkeys(run.label for run in runs))
-    if any(label in TABLE_1 for label in labels):
-        labels = [*TABLE_1, *(label for label in labels if label not in TABLE_1)]
-    return [_row(label, [run for run in runs if run.label == label]) for label in labels]
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(run.label, []).append(run)
+    names = list(dict.fromkeys(run.shared.name for run in runs))
+    if any(name in TABLE_1 for name in names):
+        names = [*TABLE_1, *(name for name in names if name not in TABLE_1)]
+    rows = []
+    for name in names:
+        mine = [group for group in groups.values() if group[0].shared.name == name]
+        rows += [_row(name, group) for group in mine or [[]]]
+    return rows
 
 
 def protocol(runs: list[Run]) -> list[str]:
@@ -75,7 +86,8 @@ def protocol(runs: list[Run]) -> list[str]:
         "paper: AIME 2024 avg@32, Qwen2.5-32B (arXiv:2503.14476, Table 1)",
     ]
     for name in ("k", "problems"):
-        notes += _same(name, [str(int(last(run.evaluations, name))) for run in runs if run.evaluations])
+        values = [last(run.evaluations, name) for run in runs]
+        notes += _same(name, [str(int(value)) for value in values if math.isfinite(value)])
     for name in ("verifier", "sampling"):
         notes += _same(name, [str(run.record[name]) for run in runs if run.record.get(name)])
     return notes
@@ -88,7 +100,7 @@ def _same(name: str, values: list[str]) -> list[str]:
     return [f"{name}: {value}" for value in different]
 
 
-def _row(label: str, runs: list[Run]) -> Row:
+def _row(name: str, runs: list[Run]) -> Row:
     alive = [run for run in runs if run.status == "finished"] or [run for run in runs if run.status == "unfinished"]
 
     def mean(name: str, unit: str) -> str:
@@ -97,9 +109,9 @@ def _row(label: str, runs: list[Run]) -> Row:
         return format(float(np.mean(values)), unit) if values else "-"
 
     return Row(
-        ablation=TABLE_1.get(label, label),
+        ablation=runs[0].title if runs else TABLE_1[name],
         ours=_score(alive),
-        paper=str(PAPER.get(label, "-")),
+        paper=str(PAPER.get(name, "-")),
         truncated=mean("truncated", ".1%"),
         response_length=mean("response_length", ",.0f"),
         generated_tokens=mean("generated_tokens", ",.0f"),
@@ -156,6 +168,7 @@ def _write_results(runs: list[Run], path: Path, root: Path) -> None:
             "seed": run.record.get("seed", ""),
             "run": run.folder.relative_to(root).as_posix(),
             "status": run.status,
+            "label": run.label,
         }
         lines += [identity | {name: text for name, text in row.items() if name} for row in run.evaluations or [{}]]
     names = dict.fromkeys([*IDENTITY, *PROGRESS, *(name for line in lines for name in line)])
@@ -166,13 +179,30 @@ def _write_results(runs: list[Run], path: Path, root: Path) -> None:
 
 
 def _print(header: Row, rows: list[Row], notes: list[str]) -> None:
+    """The table, as wide as the terminal allows: a narrow one leaves the columns out that say what the runs cost."""
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    printed = Table(caption="\n".join(notes), caption_justify="left")
-    for index, name in enumerate(header):
-        printed.add_column(name, justify="right" if 0 < index < len(header) - 1 else "left")
+    console = Console()
+    left_out = () if console.width >= WIDE else COSTS
+    if left_out:
+        names = " and ".join(name.replace("_", " ") for name in left_out)
+        notes = [*notes, f"{names}: in table.md, and here in a terminal of {WIDE} columns"]
+    printed = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True, show_edge=False)
+    shown = [field for field in Row._fields if field not in left_out]
+    for field in shown:
+        words = field in ("ablation", "status")  # numbers are never broken, and stand under each other
+        printed.add_column(
+            getattr(header, field).replace(" ", " " if words else "\n"),
+            justify="left" if words else "right",
+            no_wrap=not words,
+            overflow="fold",
+        )
     for row in rows:
-        printed.add_row(*map(Text, row), style="red" if "failed" in row.status else None)
-    Console().print(printed)
+        cells = (getattr(row, field) for field in shown)
+        printed.add_row(*map(Text, cells), style="red" if "failed" in row.status else None)
+    console.print(printed)
+    for note in notes:
+        console.print(f"- {note}", markup=False, highlight=False)

@@ -2,7 +2,8 @@
 
     metrics.csv       one row for each optimizer step
     evaluations.csv   one row for each held-out evaluation
-    run.json          written at the end: ablation, seed, status (finished or failed), overrides, verifier, sampling
+    run.json          written at the start and at every change of status: config, ablation, seed, verifier, sampling,
+                      status (running, finished, interrupted or failed)
 
 Columns may be blank, and a file may be missing or end within a line: the run may have failed, or still be going.
 """
@@ -10,12 +11,15 @@ Columns may be blank, and a file may be missing or end within a line: the run ma
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from rltoolkit.report._labels import Label, labels
 
 TABLE_1 = {
     "naive_grpo": "Naive GRPO",
@@ -30,24 +34,29 @@ TABLE_1 = {
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One run folder. ``label`` is what runs of different seeds share: the ablation, or else the folder's own path."""
+    """One run folder, with what it shares with the seeds of the same configuration."""
 
     folder: Path
-    label: str
+    shared: Label
     record: dict[str, Any]
     metrics: list[dict[str, str]]
     evaluations: list[dict[str, str]]
 
     @property
     def status(self) -> str:
-        """``finished``, ``failed``, or ``unfinished`` where the run did not come to write either."""
+        """``finished``, ``failed``, or ``unfinished``: still going, interrupted or killed."""
         status = self.record.get("status")
         return status if status in ("finished", "failed") else "unfinished"
 
     @property
+    def label(self) -> str:
+        """The same for runs of the same configuration, and for no others."""
+        return ", ".join(filter(None, self.shared))
+
+    @property
     def title(self) -> str:
-        """The label as a reader's words."""
-        return TABLE_1.get(self.label, self.label)
+        """The label in a reader's words."""
+        return ", ".join(filter(None, (TABLE_1.get(self.shared.name, self.shared.name), self.shared.difference)))
 
 
 def find_runs(directory: Path) -> list[Run]:
@@ -57,29 +66,39 @@ def find_runs(directory: Path) -> list[Run]:
         FileNotFoundError: there is none.
     """
     directory = Path(directory)
+    if not directory.is_dir():
+        raise FileNotFoundError(f"no such folder: {directory}")
     folders = {file.parent for file in directory.rglob("run.json")}
     for file in sorted(directory.rglob("metrics.csv")):  # still going or killed, unless it is a logger's file inside a run
         if not folders & {file.parent, *file.parents}:
             folders.add(file.parent)
     if not folders:
         raise FileNotFoundError(f"no run below {directory}: no folder with a run.json or a metrics.csv")
+    runs = [read_run(folder) for folder in sorted(folders)]
+    names = [_name(run.folder, directory) for run in runs]
+    shared = labels(dict(zip(names, (run.record for run in runs), strict=True)))
+    runs = [dataclasses.replace(run, shared=shared[name]) for name, run in zip(names, runs, strict=True)]
     order = list(TABLE_1)
-    runs = [read_run(folder, directory) for folder in sorted(folders)]
-    return sorted(runs, key=lambda run: order.index(run.label) if run.label in order else len(order))
+    return sorted(runs, key=lambda run: order.index(run.shared.name) if run.shared.name in order else len(order))
 
 
-def read_run(folder: Path, root: Path | None = None) -> Run:
-    """One run; without an ablation its label is its path below ``root``."""
+def read_run(folder: Path) -> Run:
+    """One run, by itself."""
     folder = Path(folder)
     record = _read_json(folder / "run.json")
-    path = folder.relative_to(root).as_posix() if root else "."
+    name = folder.resolve().name
     return Run(
         folder=folder,
-        label=record.get("ablation") or (path if path != "." else folder.resolve().name),
+        shared=labels({name: record})[name],
         record=record,
         metrics=_read_csv(folder / "metrics.csv"),
         evaluations=_read_csv(folder / "evaluations.csv"),
     )
+
+
+def _name(folder: Path, root: Path) -> str:
+    """A run's folder below ``root``; its own name where it is ``root``."""
+    return folder.relative_to(root).as_posix() if folder != root else folder.resolve().name
 
 
 def column(rows: list[dict[str, str]], name: str) -> np.ndarray:

@@ -32,7 +32,10 @@ CONFIG_MODULE = "rltoolkit.conf"
 
 
 def publish() -> None:
-    """Store the schema and every component as Hydra options; harmless when called twice."""
+    """Store the schema, every component and the launchers of sweeps as Hydra options; harmless when called twice."""
+    from rltoolkit.run import sweep  # which composes its jobs with this module
+
+    sweep.register()
     store = ConfigStore.instance()
     store.store(name="run_schema", node=schema())
     for kind in registry.kinds():

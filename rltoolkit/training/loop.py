@@ -48,7 +48,8 @@ class Loop(L.Callback):
             self._sync(trainer)  # the engine starts on the model's files
         if self.data.rollout_step_finished and self.evaluator.is_due(self.data.rollout_step):
             self._evaluate(trainer)
-        self.data.engine.sleep()  # a run that goes on inside a rollout step updates first
+        if not self.data.rollout_step_finished:
+            self.data.engine.sleep()  # the run goes on inside a rollout step: updates come first, and need the memory
         self.display.start(trainer.global_step)
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: TensorDict, batch_idx: int) -> None:

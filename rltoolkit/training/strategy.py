@@ -31,7 +31,7 @@ class ShardedStrategy(ModelParallelStrategy):
     The files are those that Lightning's strategy writes.
     """
 
-    _pending: Future | None = None
+    _pending: Future[Any] | None = None
 
     def setup_environment(self) -> None:
         """Start the process group, and another one for the threads that write: collectives of two threads must not meet."""

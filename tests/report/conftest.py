@@ -8,8 +8,8 @@ import pytest
 
 @pytest.fixture
 def write_run(tmp_path):
-    def write(path, scores, *, status="finished", ablation=None, seed=0, **evaluation):
-        """A run of 10 steps with an evaluation every 5; ``scores`` are its avg@k."""
+    def write(path, scores, *, status="finished", ablation=None, experiment=None, seed=0, config=None, **evaluation):
+        """A run of 10 steps with an evaluation every 5; ``scores`` are its avg@k. Without a config run.json holds none."""
         folder = tmp_path / path
         folder.mkdir(parents=True)
         evaluations = [
@@ -38,7 +38,8 @@ def write_run(tmp_path):
                     writer = csv.DictWriter(file, list(rows[0]))
                     writer.writeheader()
                     writer.writerows(rows)
-        record = {"ablation": ablation, "seed": seed, "status": status, "verifier": "integer_answer(window=300)"}
+        record = {"ablation": ablation, "experiment": experiment, "seed": seed, "status": status}
+        record |= {"verifier": "integer_answer(window=300)", "config": config and {"seed": seed, **config}}
         (folder / "run.json").write_text(json.dumps(record))
         return folder
 

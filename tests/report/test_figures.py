@@ -52,15 +52,16 @@ def test_one_run_has_a_figure_for_each_panel_with_data(write_run):
 
 def test_the_command_tells_a_run_from_a_sweep(write_run, tmp_path, capsys):
     folder = write_run("run", [0.1])
-    main([str(folder)])
+    assert main([str(folder)]) == 0
     assert (folder / "figures" / "overview.png").is_file()
     assert not (folder / "table.md").exists()
-    main([str(tmp_path)])
+    assert main([str(tmp_path)]) == 0
     assert (tmp_path / "table.md").is_file()
     (tmp_path / "empty").mkdir()
-    with pytest.raises(SystemExit):
-        main([str(tmp_path / "empty")])
-    assert "no run below" in capsys.readouterr().err
+    for name, error in {"empty": "error: no run below", "gone": "error: no such folder"}.items():
+        assert main([str(tmp_path / name)]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"{error}{':' if name == 'gone' else ''} {tmp_path / name}")
 
 
 def test_importing_the_report_does_not_import_matplotlib():

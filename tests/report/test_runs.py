@@ -6,7 +6,7 @@ import math
 import pytest
 
 from rltoolkit.report import find_runs
-from rltoolkit.report.runs import column, last
+from rltoolkit.report.runs import column, last, read_run
 
 
 def test_runs_are_found_at_any_depth_in_the_order_of_table_1(tmp_path):
@@ -35,6 +35,13 @@ def test_blank_and_half_written_cells_are_nan(tmp_path):
     assert last(run.metrics, "entropy") == 0.25
     assert math.isnan(last(run.metrics, "reward"))
     assert run.evaluations == []
+
+
+def test_a_run_by_itself_is_called_after_its_ablation_or_folder(tmp_path):
+    (tmp_path / "mine").mkdir()
+    assert read_run(tmp_path / "mine").label == "mine"
+    (tmp_path / "mine" / "run.json").write_text('{"ablation": "naive_grpo"}')
+    assert read_run(tmp_path / "mine").title == "Naive GRPO"
 
 
 def test_a_folder_without_runs_is_refused(tmp_path):

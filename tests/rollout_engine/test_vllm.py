@@ -7,7 +7,9 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
+from pathlib import Path
 
 import psutil
 import pytest
@@ -15,6 +17,7 @@ import torch
 
 from rltoolkit.rollout_batch import stack_groups
 from rltoolkit.rollout_engine import VLLM, EngineDied, Sampling
+from rltoolkit.rollout_engine._vllm.worker import SharedFile
 
 from .conftest import MAX_LENGTH, add, random_model, reference_log_probs
 
@@ -143,3 +146,30 @@ def test_an_engine_in_a_subprocess_takes_weights_and_survives_one_death_a_step(c
     assert not alive
     with pytest.raises(EngineDied, match="closed"):
         engine.log_probs([sequence])
+
+
+def test_a_killed_trainer_leaves_no_engine_and_its_weights_go_at_the_next_start(checkpoint):
+    pytest.importorskip("vllm")
+    shared = Path("/dev/shm") if Path("/dev/shm").is_dir() else Path(tempfile.gettempdir())
+    command = [sys.executable, "-m", "tests.rollout_engine.killed_trainer", str(checkpoint(True))]
+    trainer = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])
+    try:
+        line = next(line for line in trainer.stdout if line.startswith("processes"))
+        engine = [psutil.Process(int(pid)) for pid in line.split()[1:]]
+        assert any(process.name().startswith("VLLM") for process in engine)
+        (weights,) = shared.glob(f"rltoolkit-weights-*-{trainer.pid}-*")
+    finally:
+        trainer.kill()
+        trainer.wait()
+        trainer.stdout.close()
+    _, alive = psutil.wait_procs(engine, timeout=30)
+    assert not alive
+    assert weights.exists()  # nobody was left to remove it
+
+    mine = SharedFile()
+    assert not weights.exists()
+    assert mine.path.exists()
+    SharedFile().close()  # another engine of a process that lives takes only its own
+    assert mine.path.exists()
+    mine.close()
+    assert not mine.path.parent.exists()
