@@ -187,7 +187,7 @@ def small_config(config: Any) -> Any:
             setattr(config, name, 0)
     key_value_heads = getattr(config, "num_key_value_heads", None)
     if key_value_heads:
-        config.num_key_value_heads = 4 if key_value_heads == heads else min(key_value_heads, 2)
+        config.num_key_value_heads = min(key_value_heads, 4 if key_value_heads == heads else 2)
     for name, size in _SIZES.items():
         value = getattr(config, name, None)
         if isinstance(value, int) and value is not True and value > size:
