@@ -127,6 +127,15 @@ def test_full_attention_shares_sequences_and_is_right(model_type):
     assert gap(model, "joint") < 1e-5
 
 
+@pytest.mark.parametrize(("heads", "key_value_heads"), [(1, 1), (2, 2), (3, 3), (2, 1), (6, 3), (16, 16)])
+def test_the_small_copy_has_heads_that_fit_together(heads, key_value_heads):
+    config = transformers.Qwen2Config(
+        vocab_size=32, hidden_size=8 * heads, intermediate_size=16, num_hidden_layers=1, num_attention_heads=heads,
+        num_key_value_heads=key_value_heads,
+    )  # fmt: skip
+    assert verified_layout(transformers.Qwen2ForCausalLM(config).eval()) == "joint"
+
+
 @pytest.mark.parametrize("model_type", WINDOWS)
 def test_windows_are_seen_whether_or_not_the_config_lists_its_layers(model_type):
     # Qwen uses its window from max_window_layers on, if at all; Mixtral and the rest have a window of 3 tokens in every layer.
