@@ -9,12 +9,9 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from hydra import compose as hydra_compose
-from hydra import initialize_config_module
-from omegaconf import DictConfig
+from rltoolkit.command_line import prepare
 
-import rltoolkit.__main__  # noqa: F401  (quiets the libraries)
-from rltoolkit.run import compose
+prepare([])  # quiets the libraries
 
 UNEVALUATED = ["evaluation.every=0", "evaluation.problems=1", "evaluation.k=1"]
 
@@ -49,13 +46,6 @@ def rollout_steps(overrides: Sequence[str]) -> list[dict[str, float]]:
         }
         for before, end, rows in zip(ends, ends[1:], list(steps.values())[1:], strict=False)
     ]
-
-
-def composed(overrides: Sequence[str]) -> DictConfig:
-    """The configuration of a run."""
-    compose.publish()
-    with initialize_config_module("rltoolkit.conf", version_base=None):
-        return hydra_compose("config", overrides=list(overrides))
 
 
 def write_csv(script: str, rows: list[dict]) -> None:

@@ -96,13 +96,13 @@ class SimulatedEngine:
         self._fill_slots()
         self.own_seconds += time.process_time() - start
 
-    def next_finished(self, timeout: float | None = None) -> list[tuple[int, TensorDict]]:
+    def next_finished(self, timeout: float | None = None) -> tuple[list[int], TensorDict]:
         """See ``RolloutStream.next_finished``; time does not run out in a simulation."""
         start = time.process_time()
         key = self.run_to_next()
-        group = simulated_group(self.accepted(key), self.version)
+        rollouts = simulated_group(self.accepted(key), self.version).unsqueeze(0)
         self.own_seconds += time.process_time() - start
-        return [(key, group)]
+        return [key], rollouts
 
     def run_to_next(self) -> int:
         """Let time pass until a group is finished."""

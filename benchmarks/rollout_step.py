@@ -16,9 +16,8 @@ import statistics
 import subprocess
 import sys
 import time
-from types import SimpleNamespace
 
-from real_run import UNEVALUATED, composed, rollout_steps, write_csv
+from real_run import UNEVALUATED, rollout_steps, write_csv
 
 STEPS = 5
 STILL = [*UNEVALUATED, "optimizer.learning_rate=0", "optimizer.weight_decay=0", "trainer.checkpoint_every=1000"]
@@ -66,46 +65,41 @@ def time_parts(overrides: list[str]) -> dict[str, list[float]]:
     import torch
     from lightning.fabric.utilities.seed import seed_everything
 
-    from rltoolkit.policy.loading import encode, load_policy, load_tokenizer
-    from rltoolkit.run.plan import validate
-    from rltoolkit.training.parts import collector_factory, encode_problems, load_problems
+    import rltoolkit
+    from rltoolkit.collector import PromptStream
+    from rltoolkit.policy.loading import load_policy
+    from rltoolkit.training.loading import encode, load_model, load_problems, start_engine
 
-    cfg = composed(overrides)
-    seed_everything(cfg.seed, verbose=False)
-    components, _ = validate(cfg)
-    model_path = components.model(cfg.seed)
-    tokenizer, policy = load_tokenizer(model_path), load_policy(model_path)
-    if cfg.trainer.compute_dtype == "bfloat16":
+    run = rltoolkit.load(*overrides)
+    config = run.config
+    seed_everything(config.seed, verbose=False)
+    model_path = load_model(run)
+    policy = load_policy(model_path)
+    if config.trainer.compute_dtype == "bfloat16":
         policy = policy.bfloat16()
-    train_problems, _ = load_problems(cfg, components)
-
-    def encode_problem(problem):
-        return encode(tokenizer, problem.messages, components.model.chat)
-
-    problems = encode_problems(train_problems, encode_problem, cfg.sampling.max_prompt_tokens)
+    problems = encode(run, load_problems(run, "train"), model_path, "training")
+    stream = PromptStream(problems, run.components.prompt_sampler, config.seed)
     optimizer = torch.optim.AdamW(policy.parameters(), lr=0.0, weight_decay=0.0, fused=True)
-    collector = collector_factory(cfg, components, problems, model_path, lambda rollouts: rollouts, None)(
-        SimpleNamespace(global_rank=0, world_size=1)
-    )
-    budget = max(cfg.trainer.micro_batch_tokens // (cfg.sampling.max_prompt_tokens + cfg.sampling.max_new_tokens), 1)
+    engine = start_engine(run, model_path)
+    budget = max(config.trainer.micro_batch_tokens // (config.sampling.max_prompt_tokens + config.sampling.max_new_tokens), 1)
     times: dict[str, list[float]] = {"bare_sampling": [], "bare_updates": [], "tokens": []}
     for step in range(STEPS):
-        positions = range(step * cfg.prompts_per_step, (step + 1) * cfg.prompts_per_step)
-        prompts = [collector.prompts.problem_at(position).tokens for position in positions]
+        positions = range(step * config.prompts_per_step, (step + 1) * config.prompts_per_step)
+        prompts = [stream.problem_at(position).tokens for position in positions]
         start = time.perf_counter()
-        seeds = [collector.prompts.seed_at(position) for position in positions]
-        rollouts = collector.engine.generate(prompts, cfg.group_size, collector.sampling, seeds)
+        seeds = [stream.seed_at(position) for position in positions]
+        rollouts = engine.generate(prompts, config.group_size, config.sampling.sampling, seeds)
         sampled = time.perf_counter()
-        for rows in rollouts.select("input_ids", "response_mask").reshape(-1).split(cfg.mini_batch_size):
-            for part in rows.split(max(budget, cfg.group_size)):
-                policy(part["input_ids"], part["response_mask"], cfg.sampling.temperature).log_probs.sum().backward()
+        for rows in rollouts.select("input_ids", "response_mask").reshape(-1).split(config.mini_batch_size):
+            for part in rows.split(max(budget, config.group_size)):
+                policy(part["input_ids"], part["response_mask"], config.sampling.temperature).log_probs.sum().backward()
             torch.nn.utils.clip_grad_norm_(policy.parameters(), 1.0)
             optimizer.step()
             optimizer.zero_grad()
         times["bare_sampling"].append(sampled - start)
         times["bare_updates"].append(time.perf_counter() - sampled)
         times["tokens"].append(int(rollouts["response_mask"].sum()))
-    collector.engine.close()
+    engine.close()
     return {name: values[1:] for name, values in times.items()}
 
 

@@ -38,12 +38,13 @@ from itertools import groupby, product
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from real_run import UNEVALUATED, composed, rollout_steps, write_csv
+from real_run import UNEVALUATED, rollout_steps, write_csv
 
+import rltoolkit
+from rltoolkit.component import name_of
 from rltoolkit.model.smollm2_135m import SmolLM2
-from rltoolkit.policy.loading import encode, load_tokenizer
-from rltoolkit.run.plan import validate
-from rltoolkit.training.parts import encode_problems, load_problems
+from rltoolkit.policy.loading import load_tokenizer
+from rltoolkit.training.loading import encode, load_model, load_problems
 
 HERE = Path(__file__).parent
 Row = dict[str, Any]
@@ -142,26 +143,24 @@ def time_trl(python: Path, settings: Row) -> list[Row]:
 
 def trl_settings(overrides: list[str]) -> Row:
     """What a run of rltoolkit with these overrides trains on, for TRL: numbers, model, and its prompts in their order."""
-    cfg = composed(overrides)
-    components, plan = validate(cfg)
-    model_path = components.model(cfg.seed)
-    tokenizer, chat = load_tokenizer(model_path), components.model.chat
-    problems, _ = load_problems(cfg, components)
-    encoded = encode_problems(problems, lambda one: encode(tokenizer, one.messages, chat), cfg.sampling.max_prompt_tokens)
-    order = components.prompt_sampler(len(encoded), 0, cfg.seed)[: plan.rollout_steps * cfg.prompts_per_step].tolist()
+    run = rltoolkit.load(*overrides)
+    config, components, chat = run.config, run.components, run.components.model.chat
+    model_path, problems = load_model(run), load_problems(run, "train")
+    encoded = encode(run, problems, model_path, "training")
+    order = components.prompt_sampler(len(encoded), 0, config.seed)[: run.plan.rollout_steps * config.prompts_per_step].tolist()
 
     def prompt(messages: Iterable[tuple[str, str]]) -> Any:
         return [{"role": role, "content": text} for role, text in messages] if chat else "".join(text for _, text in messages)
 
     return {
         "model_path": str(model_path),
-        "seed": cfg.seed,
-        "prompts_per_step": cfg.prompts_per_step,
-        "group_size": cfg.group_size,
-        "max_new_tokens": cfg.sampling.max_new_tokens,
-        "learning_rate": cfg.optimizer.learning_rate,
-        "gradient_clip": cfg.optimizer.gradient_clip,
-        "reward_function": components.reward_function.name,
+        "seed": config.seed,
+        "prompts_per_step": config.prompts_per_step,
+        "group_size": config.group_size,
+        "max_new_tokens": config.sampling.max_new_tokens,
+        "learning_rate": config.optimizer.learning_rate,
+        "gradient_clip": config.optimizer.gradient_clip,
+        "reward_function": name_of(components.reward_function),
         "problems": [{"prompt": prompt(problems[encoded[i].index].messages), "answer": encoded[i].answer} for i in order],
         "prompt_tokens": [encoded[i].tokens for i in order],
     }

@@ -66,7 +66,7 @@ def follows(config_key: str, default: T) -> T:
 
     ``max_length: int = follows("sampling.max_new_tokens", 20480)``. So L_max is written in one place of a configuration.
     """
-    return dataclasses.field(default=default, metadata={"follows": config_key})  # type: ignore[return-value]
+    return dataclasses.field(default=default, metadata={"follows": config_key})
 
 
 def followed_key(field: dataclasses.Field[Any]) -> str | None:

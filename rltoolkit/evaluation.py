@@ -18,16 +18,19 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from rltoolkit.collector.prompt_stream import EncodedProblem
 from rltoolkit.component import described
-from rltoolkit.reward_function.base import RewardFunction
+from rltoolkit.reward_function.base import RewardFunction, extractor_of
 from rltoolkit.rollout_batch import text_list
 from rltoolkit.rollout_engine.base import RolloutEngine, Sampling
-from rltoolkit.task.base import Problem
+
+if TYPE_CHECKING:
+    from tensordict import TensorDict
 
 RESAMPLES = 2000
 CHUNK_PROMPTS = 64
@@ -87,6 +90,7 @@ class Evaluation:
     avg_at_k: Estimate
     pass_at_k: Estimate
     cons_at_k: Estimate
+    """not a number where the reward function extracts no answers"""
     k: int
     problems: int
     response_length: float
@@ -98,6 +102,14 @@ class Evaluation:
     reward_function: str
     """the verifier and its hyperparameters, ``integer_answer(window=300)``"""
     sampling: Sampling
+
+    def line(self) -> str:
+        """The result in a line, for people."""
+        average = self.avg_at_k
+        return (
+            f"avg@{self.k} {average.value:.3f} [{average.low:.3f}, {average.high:.3f}]  pass@{self.k} {self.pass_at_k.value:.3f}  "
+            f"cons@{self.k} {self.cons_at_k.value:.3f}  truncated {self.truncated:.3f}"
+        )
 
     def row(self) -> dict[str, float | int | str]:
         """One flat row for CSV or JSON; ``evaluation_seconds`` and ``evaluation_tokens`` are what the evaluation itself cost."""
@@ -118,28 +130,40 @@ class Evaluation:
         }
 
 
+class Judged(NamedTuple):
+    """What became of one problem's k responses."""
+
+    correct: list[bool]
+    answers: list[str | None]
+    truncated: int
+    tokens: int
+
+
 def evaluate(
     engine: RolloutEngine,
-    encode: Callable[[Problem], list[int]],
-    problems: Sequence[Problem],
+    problems: Sequence[EncodedProblem],
     reward_function: RewardFunction,
     *,
     k: int,
     sampling: Sampling,
     seed: int,
-    progress: Callable[[int, int], None] | None = None,
+    rank: int = 0,
+    world_size: int = 1,
+    all_gather: Callable[[Any], list[Any]] = lambda item: [item],
+    progress: Callable[[int], None] = lambda done: None,
 ) -> Evaluation:
     """Sample every problem k times and score the responses.
 
     Args:
         engine: holds the policy.
-        encode: a problem as prompt token ids.
         problems: P of them, at least one.
-        reward_function: the verifier; only its verdict counts here, not its reward.
+        reward_function: the verifier; only its verdict counts here, not its reward. One without ``extract`` gives no cons@k.
         k: responses to each problem, at least 1.
         sampling: how they are drawn.
-        seed: problem p is sampled with a seed that depends on this one and p alone, whatever the chunks.
-        progress: called after each chunk with the number of problems done and in all.
+        seed: problem p is sampled with a seed that depends on this one and p alone, whoever samples it.
+        rank, world_size, all_gather: problems are dealt to the ranks in turn; ``all_gather`` collects one Python object from each
+            rank, in their order. Every rank returns the same result.
+        progress: called after each chunk with the number of problems that this rank has done.
 
     Raises:
         ValueError: no problems, or k below 1.
@@ -148,33 +172,40 @@ def evaluate(
         raise ValueError(f"an evaluation needs at least one problem and k >= 1; got {len(problems)} problems and k={k}")
     start = time.perf_counter()
     seeds = np.random.SeedSequence(seed).generate_state(len(problems)).tolist()
-    correct: list[list[bool]] = []
-    answers: list[list[str | None]] = []
-    truncated = generated_tokens = 0
-    for first in range(0, len(problems), CHUNK_PROMPTS):
-        chunk = problems[first : first + CHUNK_PROMPTS]
-        rollouts = engine.generate([encode(problem) for problem in chunk], k, sampling, seeds[first : first + len(chunk)])
-        texts = text_list(rollouts, "response_text")
-        verdict = reward_function(texts, [problem.answer for problem in chunk for _ in range(k)])
-        correct += verdict.correct.view(len(chunk), k).tolist()
-        answers += [[reward_function.extract(text) for text in texts[row * k : (row + 1) * k]] for row in range(len(chunk))]
-        truncated += int(rollouts["truncated"].sum())
-        generated_tokens += int(rollouts["response_length"].sum())
-        if progress is not None:
-            progress(first + len(chunk), len(problems))
+    mine, judged = range(rank, len(problems), world_size), list[Judged]()
+    for first in range(0, len(mine), CHUNK_PROMPTS):
+        chunk = mine[first : first + CHUNK_PROMPTS]
+        prompts = [problems[index].tokens for index in chunk]
+        rollouts = engine.generate(prompts, k, sampling, [seeds[index] for index in chunk])
+        judged += _judge(rollouts, [problems[index].answer for index in chunk], reward_function)
+        progress(len(judged))
+    shares = all_gather(judged)
+    everything = [shares[index % world_size][index // world_size] for index in range(len(problems))]
+    correct, answers = [each.correct for each in everything], [each.answers for each in everything]
+    truncated, tokens = sum(each.truncated for each in everything), sum(each.tokens for each in everything)
     return Evaluation(
         avg_at_k=avg_at_k(correct),
         pass_at_k=pass_at_k(correct, k),
-        cons_at_k=cons_at_k(answers, correct),
+        cons_at_k=cons_at_k(answers, correct) if extractor_of(reward_function) else Estimate(math.nan, math.nan, math.nan),
         k=k,
         problems=len(problems),
-        response_length=generated_tokens / (len(problems) * k),
+        response_length=tokens / (len(problems) * k),
         truncated=truncated / (len(problems) * k),
         seconds=time.perf_counter() - start,
-        generated_tokens=generated_tokens,
+        generated_tokens=tokens,
         reward_function=described(reward_function),
         sampling=sampling,
     )
+
+
+def _judge(rollouts: TensorDict, answers: Sequence[str], reward_function: RewardFunction) -> list[Judged]:
+    """The k responses [P, k] to each of P problems."""
+    k, texts = rollouts.shape[1], text_list(rollouts, "response_text")
+    correct = reward_function(texts, [answer for answer in answers for _ in range(k)]).correct.view(-1, k).tolist()
+    extract = extractor_of(reward_function)
+    found = [extract(text) if extract is not None else None for text in texts]
+    truncated, tokens = rollouts["truncated"].sum(1).tolist(), rollouts["response_length"].sum(1).tolist()
+    return [Judged(correct[row], found[row * k : (row + 1) * k], truncated[row], tokens[row]) for row in range(len(answers))]
 
 
 def _verdicts(correct: ArrayLike) -> np.ndarray:

@@ -11,18 +11,20 @@ import sys
 import warnings
 from pathlib import Path
 
-import torch
-from torch.distributed import checkpoint as dcp
-
+from rltoolkit.command_line import prepare, report_errors
+from rltoolkit.errors import ConfigError
 from rltoolkit.policy.loading import quiet_transformers
 from rltoolkit.policy.lora import LoRA, add_adapters, merge_adapters
-from rltoolkit.policy.policy import PolicyModel
-from rltoolkit.run.config import ConfigError
-from rltoolkit.run.folder import read_run
+from rltoolkit.run.folder import newest_checkpoint, read_run
 
 
-def export(checkpoint: Path, target: Path, dtype: torch.dtype = torch.float32) -> Path:
+def export(checkpoint: Path, target: Path, dtype: str = "float32") -> Path:
     """Write ``checkpoint`` to ``target``. Raises ConfigError when it is not a checkpoint of ours, or the target is not empty."""
+    import torch
+    from torch.distributed import checkpoint as dcp
+
+    from rltoolkit.policy.policy import PolicyModel
+
     transformers = quiet_transformers()
     model_files = checkpoint.parent.parent / "model"
     if not (checkpoint / ".metadata").is_file() or not model_files.is_dir():
@@ -36,31 +38,27 @@ def export(checkpoint: Path, target: Path, dtype: torch.dtype = torch.float32) -
     with warnings.catch_warnings(action="ignore"):  # torch warns that there is no process group; there is not meant to be one
         dcp.load({"state_dict": weights}, checkpoint_id=checkpoint)
     merge_adapters(causal_lm)
-    causal_lm.to(dtype).save_pretrained(target)
+    causal_lm.to(getattr(torch, dtype)).save_pretrained(target)
     for file in model_files.iterdir():
-        if not (target / file.name).exists():
+        # save_pretrained derives a generation config from the model's config; the model's own may name more stop tokens
+        if file.name == "generation_config.json" or not (target / file.name).exists():
             shutil.copy(file, target / file.name)
     return target
 
 
 def lora_of(run: Path) -> LoRA:
     """The adapters of a run, by its run.json; runs from before there were any have none."""
-    values = read_run(run).get("config", {}).get("model", {}).get("lora", {})
-    return LoRA(**{name: value for name, value in values.items() if name != "_target_"})
+    return LoRA(**read_run(run).get("config", {}).get("lora", {}))
 
 
 def main() -> None:
     """Command line: CHECKPOINT and DIR."""
-    from rltoolkit.training.checkpoints import newest_checkpoint
-
-    if len(sys.argv) != 3:
+    arguments = prepare(sys.argv[1:])
+    if len(arguments) != 2:
         sys.exit("usage: python -m rltoolkit.export CHECKPOINT DIR")
-    checkpoint, target = Path(sys.argv[1]), Path(sys.argv[2])
-    try:
+    checkpoint, target = map(Path, arguments)
+    with report_errors():
         print(export(newest_checkpoint(checkpoint) or checkpoint, target))
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
 
 
 if __name__ == "__main__":

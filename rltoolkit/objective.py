@@ -8,15 +8,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
 from rltoolkit.clip_strategy import ClipStrategy, StepClipStrategy, TokenLoss
 from rltoolkit.component import check_tokens, label
-from rltoolkit.importance_correction import ImportanceCorrection
-from rltoolkit.kl_penalty import KLPenalty
+from rltoolkit.importance_correction import ImportanceCorrection, NoCorrection
+from rltoolkit.kl_penalty import KLPenalty, NoPenalty
 from rltoolkit.loss_aggregator import LossAggregator
 
 if TYPE_CHECKING:
@@ -36,12 +36,12 @@ class ObjectiveOutput(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyObjective:
-    """Composes a clip strategy, a loss aggregator, a KL penalty and an importance correction."""
+    """Composes a clip strategy, a loss aggregator, a KL penalty and an importance correction; DAPO has neither of the last two."""
 
     clip_strategy: ClipStrategy | StepClipStrategy
     loss_aggregator: LossAggregator
-    kl_penalty: KLPenalty
-    importance_correction: ImportanceCorrection
+    kl_penalty: KLPenalty = field(default_factory=NoPenalty)
+    importance_correction: ImportanceCorrection = field(default_factory=NoCorrection)
     entropy_coefficient: float = 0.0
 
     def __call__(

@@ -80,6 +80,17 @@ def stack_groups(groups: Iterable[TensorDict]) -> TensorDict:
     return torch.stack([_with_token_length(group, longest) for group in groups])
 
 
+def rows(rollouts: TensorDict) -> TensorDict:
+    """The P * G responses as the rows [N] of an optimizer step: text stays behind, ``group_index`` says whose prompt a row answers.
+
+    Rows of one group stay next to each other, so ``rows(rollouts).split(k * G)`` are mini-batches of k whole groups.
+    """
+    prompts, group_size = rollouts.batch_size
+    tensors = rollouts.exclude(*(name for name, key in KEYS.items() if key.dtype is None))
+    group_index = torch.arange(prompts, device=rollouts.device).unsqueeze(1).expand(prompts, group_size)
+    return with_entries(tensors, group_index=group_index).reshape(-1)
+
+
 def row_lengths(rollouts: TensorDict) -> Tensor:
     """Tokens of prompt + response in each row, shape of the batch: the position of the last sampled token, plus one."""
     mask = rollouts["response_mask"]

@@ -8,11 +8,11 @@ import torch
 from tensordict import TensorDict
 
 from rltoolkit import evaluation
+from rltoolkit.collector import EncodedProblem
 from rltoolkit.evaluation import avg_at_k, bootstrap, cons_at_k, evaluate, pass_at_k
 from rltoolkit.reward_function import EquationAnswer
 from rltoolkit.rollout_batch import text_entry
 from rltoolkit.rollout_engine.base import Sampling
-from rltoolkit.task import Message, Problem
 
 CORRECT = [[True, True, False, False], [True, False, False, False], [False] * 4]
 
@@ -77,11 +77,7 @@ class TableEngine:
 
 
 def problems(count):
-    return [Problem((Message("user", f"{i}+1="),), str(i + 1)) for i in range(count)]
-
-
-def encode(problem):
-    return [int(number) for number in problem.messages[0].content.rstrip("=").split("+")]
+    return [EncodedProblem(tokens=[i, 1], answer=str(i + 1), index=i) for i in range(count)]
 
 
 def test_an_evaluation_samples_verifies_and_stamps(monkeypatch):
@@ -89,19 +85,18 @@ def test_an_evaluation_samples_verifies_and_stamps(monkeypatch):
     engine, sampling, done = TableEngine([]), Sampling(temperature=1.0, top_p=0.7, max_new_tokens=8), []
     result = evaluate(
         engine,
-        encode,
         problems(5),
         EquationAnswer(),
         k=3,
         sampling=sampling,
         seed=7,
-        progress=lambda *counts: done.append(counts),
+        progress=done.append,
     )
     # Responses 0 and 2 of three are right and agree: avg 2/3, pass 1, cons 1. Lengths 1, 2, 3; the third is truncated.
     assert result.avg_at_k == pytest.approx((2 / 3,) * 3)
     assert (result.pass_at_k.value, result.cons_at_k.value) == (1, 1)
     assert (result.response_length, result.truncated, result.generated_tokens) == (2, pytest.approx(1 / 3), 5 * (1 + 2 + 3))
-    assert done == [(2, 5), (4, 5), (5, 5)]
+    assert done == [2, 4, 5]
 
     row = result.row()
     assert (row["avg_at_k_low"], row["k"], row["problems"], row["evaluation_tokens"]) == (result.avg_at_k.low, 3, 5, 30)
@@ -113,7 +108,7 @@ def test_a_problem_keeps_its_seed_whatever_the_chunks(monkeypatch):
     def seeds(chunk, seed, count=5):
         monkeypatch.setattr(evaluation, "CHUNK_PROMPTS", chunk)
         engine = TableEngine([])
-        evaluate(engine, encode, problems(count), EquationAnswer(), k=1, sampling=Sampling(), seed=seed)
+        evaluate(engine, problems(count), EquationAnswer(), k=1, sampling=Sampling(), seed=seed)
         return [one for call in engine.calls for one in call[3]]
 
     assert seeds(2, 0) == seeds(5, 0)
@@ -122,8 +117,31 @@ def test_a_problem_keeps_its_seed_whatever_the_chunks(monkeypatch):
     assert not set(seeds(5, 0)) & set(seeds(5, 1))
 
 
+def test_ranks_that_share_the_problems_give_the_same_result_as_one():
+    asked = {"k": 3, "sampling": Sampling(), "seed": 7}
+    alone = evaluate(TableEngine([]), problems(5), EquationAnswer(), **asked)
+    shares: dict[int, list] = {}
+
+    def first_pass(rank):  # what each rank hands to the others
+        def keep(share):
+            shares[rank] = share
+            return [[], []]
+
+        with pytest.raises(IndexError):  # nothing came back
+            evaluate(TableEngine([]), problems(5), EquationAnswer(), rank=rank, world_size=2, all_gather=keep, **asked)
+
+    first_pass(0), first_pass(1)
+    # rank 0 has problems 0, 2, 4 and rank 1 has 1 and 3
+    assert [len(shares[rank]) for rank in (0, 1)] == [3, 2]
+    engine = TableEngine([])
+    gather = lambda share: [shares[0], shares[1]]  # noqa: E731
+    shared = evaluate(engine, problems(5), EquationAnswer(), rank=1, world_size=2, all_gather=gather, **asked)
+    assert [prompt for call in engine.calls for prompt in call[0]] == [[1, 1], [3, 1]]
+    assert {**shared.row(), "evaluation_seconds": 0} == {**alone.row(), "evaluation_seconds": 0}
+
+
 def test_an_empty_evaluation_is_refused():
     with pytest.raises(ValueError, match="at least one problem and k >= 1; got 0 problems and k=4"):
-        evaluate(TableEngine([]), encode, [], EquationAnswer(), k=4, sampling=Sampling(), seed=0)
+        evaluate(TableEngine([]), [], EquationAnswer(), k=4, sampling=Sampling(), seed=0)
     with pytest.raises(ValueError, match=r"got shape \(0,\)"):
         avg_at_k([])

@@ -1,7 +1,7 @@
 import torch
 from tensordict import TensorDict
 
-from rltoolkit.rollout_batch import KEYS, row_lengths, stack_groups, text_entry, text_list, with_entries
+from rltoolkit.rollout_batch import KEYS, row_lengths, rows, stack_groups, text_entry, text_list, with_entries
 
 
 def test_text_is_indexed_with_its_group(make_rollouts):
@@ -53,3 +53,13 @@ def test_the_helper_for_tests_speaks_the_vocabulary(make_rollouts):
     for key in rollouts.keys():  # noqa: SIM118
         expected = KEYS[key].dtype
         assert expected is None or str(rollouts[key].dtype) == f"torch.{expected}", key
+
+
+def test_rows_lie_group_after_group_and_know_their_group(make_rollouts):
+    flat = rows(make_rollouts(reward=[[1, 2, 3], [4, 5, 6]], response_length=[[1, 2, 1], [3, 1, 1]]))
+    assert flat.batch_size == torch.Size([6])
+    assert flat["reward"].tolist() == [1, 2, 3, 4, 5, 6]
+    assert flat["group_index"].tolist() == [0, 0, 0, 1, 1, 1]
+    assert flat["input_ids"].shape == (6, 5)  # prompts of 2 tokens, the longest response has 3
+    assert {"response_text", "answer"}.isdisjoint(flat.keys())
+    assert [batch["group_index"].unique().tolist() for batch in flat.split(3)] == [[0], [1]]

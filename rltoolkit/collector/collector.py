@@ -24,6 +24,7 @@ from rltoolkit.collector.counters import Counters
 from rltoolkit.collector.prompt_stream import EncodedProblem, PromptStream
 from rltoolkit.collector.refill import AT_LIMIT, Refill
 from rltoolkit.collector.schedule import Schedule
+from rltoolkit.errors import RunFailed
 from rltoolkit.reward_function.base import RewardFunction
 from rltoolkit.reward_shaper.base import RewardShaper
 from rltoolkit.rollout_batch import stack_groups, text_entry, text_list
@@ -41,7 +42,7 @@ LOGGED_KEYS = ("response_length", "truncated", "policy_version", "prompt_index",
 """What of every sampled group is kept for the log; its tokens are not."""
 
 
-class GenerationLimit(RuntimeError):
+class GenerationLimit(RunFailed):
     """The generation limit was reached before P groups were kept; the message says what was rejected and why."""
 
 

@@ -32,12 +32,10 @@ class Counters:
         rejected = self.rejected_all_correct + self.rejected_all_wrong + self.rejected_other
         return 1 - rejected / self.generated_groups if self.generated_groups else 1.0
 
-
-def counter_metrics(counters: Counters) -> dict[str, float]:
-    """Counters and the ratios that follow from them, for the log."""
-    trained = max(counters.trained_tokens, 1)
-    return {
-        **asdict(counters),
-        "acceptance_rate": counters.acceptance_rate,
-        "generated_per_trained_token": counters.generated_tokens / trained,
-    }
+    def metrics(self) -> dict[str, float]:
+        """The counters and the ratios that follow from them, for the log."""
+        return {
+            **asdict(self),
+            "acceptance_rate": self.acceptance_rate,
+            "generated_per_trained_token": self.generated_tokens / max(self.trained_tokens, 1),
+        }

@@ -6,10 +6,19 @@ continues needs the position and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
+from rltoolkit.policy.loading import encode
+from rltoolkit.prompt_sampler.base import PromptSampler
+from rltoolkit.task.base import Problem
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +30,35 @@ class EncodedProblem:
     index: int
 
 
+def encode_problems(
+    problems: Sequence[Problem], tokenizer: PreTrainedTokenizerBase, *, chat: bool, max_prompt_tokens: int, what: str = "training"
+) -> list[EncodedProblem]:
+    """Token ids of the prompts. Those that are empty or longer than ``max_prompt_tokens`` are left out, and the log counts them.
+
+    Raises:
+        ValueError: none is left, or ``chat`` with a tokenizer that has no template.
+    """
+    encoded = [
+        EncodedProblem(tokens=encode(tokenizer, each.messages, chat), answer=each.answer, index=row)
+        for row, each in enumerate(problems)
+    ]
+    lengths = [len(problem.tokens) for problem in encoded]
+    kept = [problem for problem, length in zip(encoded, lengths, strict=True) if 0 < length <= max_prompt_tokens]
+    too_long, empty = sum(length > max_prompt_tokens for length in lengths), lengths.count(0)
+    if not kept:
+        raise ValueError(
+            f"sampling.max_prompt_tokens={max_prompt_tokens}: no {what} prompt is left, {too_long} are longer, {empty} are empty; "
+            f"the shortest that is not empty has {min((n for n in lengths if n), default=0)} tokens. Raise the limit (with "
+            "trainer.micro_batch_tokens, where a row no longer fits), or choose a preset that is made for longer prompts"
+        )
+    if too_long or empty:
+        log.info(
+            "%d of %d %s prompts are left out: %d are longer than sampling.max_prompt_tokens=%d, %d are empty",
+            too_long + empty, len(encoded), what, too_long, max_prompt_tokens, empty,
+        )  # fmt: skip
+    return kept
+
+
 class PromptStream:
     """What stands at each position.
 
@@ -30,9 +68,7 @@ class PromptStream:
         seed: the run's.
     """
 
-    def __init__(
-        self, problems: Sequence[EncodedProblem], prompt_sampler: Callable[[int, int, int], torch.Tensor], seed: int
-    ) -> None:
+    def __init__(self, problems: Sequence[EncodedProblem], prompt_sampler: PromptSampler, seed: int) -> None:
         self._problems, self._prompt_sampler, self._seed = problems, prompt_sampler, seed
         self._epoch, self._order = -1, list[int]()
 

@@ -16,8 +16,9 @@ What is submitted late runs to the end of the step or beyond, so a group too man
 class Schedule:
     """The groups of the stream that one rollout step submits, in whatever order their decisions come in.
 
-    After n decisions (kept or rejected) in stream order, k of them rejections, a step that needs P groups lacks d = P - (n - k). At acceptance rate
-    r it takes d / r groups on average to keep d more, with standard deviation sqrt(d (1 - r)) / r. So the step should have
+    After n decisions (kept or rejected) in stream order, k of them rejections, a step that needs P groups lacks d = P - (n - k).
+    At acceptance rate r it takes d / r groups on average to keep d more, with standard deviation sqrt(d (1 - r)) / r. So the step
+    should have
 
         s(n, k) = n + max(d, floor((d - CAUTION sqrt(d (1 - r))) / r)),    r = (A + n - k) / (N + n)
 

@@ -1,19 +1,19 @@
 """Layouts: how the rows of a micro-batch lie in the sequences that the model reads.
 
-Only tokens that an asked-for token depends on are laid out: a row ends with its last asked token, for attention is causal.
-What comes before its first asked token is its prompt. Every layout gives the same hidden states up to rounding; they differ in
-how many tokens are computed:
+A row ends with the last token whose log-prob is asked for: attention is causal, so later tokens do not matter. The tokens before
+the first one asked for are the row's prompt. All layouts give the same hidden states up to rounding. They differ in how many tokens
+are computed:
 
-    padded   rows one below the other, each as long as the longest
-    packed   rows one after the other in a single sequence, positions starting again at 0: no padding; meant for attention
-             kernels of variable length, others pay for the square of the whole sequence
-    joint    as many rows in a sequence as fit into the longest; a mask hides them from each other. Rows with the same prompt,
-             as a group's responses have, need it only once: for prompts of 200 and responses of 15 tokens in groups of 8 that
-             is 320 tokens instead of 1,720
+    padded   one row per sequence, padded to the longest row
+    packed   all rows one after the other in one sequence, without padding; positions restart at 0. For attention kernels of variable
+             length: other kernels cost the square of the whole sequence
+    joint    several rows per sequence, as many as fit into the length of the longest; a mask hides them from each other. Rows with
+             the same prompt (a group's responses) share it: prompts of 200 tokens with 8 responses of 15 take 320 tokens, not 1,720
 """
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left, insort
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -22,7 +22,20 @@ import torch
 from torch import Tensor
 
 JOINT_TOKENS = 1024
-"""Rows join a sequence up to this length: the mask, and attention under it, grow with the length's square."""
+"""No joint sequence gets longer than this: the cost of the mask, and of attention under it, grows with the square of the length."""
+
+_ATTENTION = {"full_attention", "sliding_attention", "chunked_attention"}
+_STATE = re.compile("mamba|ssm|conv|lru|state_size|block_types?$|linear_(attn|num|head)|xlstm|rwkv")
+"""Names of config fields that only models with a state have."""
+_WINDOWS = {
+    "sliding_window",
+    "sliding_window_size",
+    "attention_window_size",
+    "window_size",
+    "keep_window_size",
+    "local_attention",
+    "attention_chunk_size",
+}
 
 
 class Joined(NamedTuple):
@@ -42,7 +55,7 @@ class Arranged(NamedTuple):
     attention_mask: Tensor | None
     """[S, 1, L, L] bool, True where a query may look at a key; None: causal"""
     place: Tensor
-    """[N, T] int64: where in the S * L hidden states the token t of row n is; anything on tokens that nobody needs"""
+    """[N, T] int64: index of token t of row n in the S * L hidden states; arbitrary for tokens that nobody needs"""
 
 
 class Layout(NamedTuple):
@@ -53,7 +66,7 @@ class Layout(NamedTuple):
     arrange: Callable[[Tensor, Tensor], Arranged]
     """(input_ids [N, T], mask [N, T]) -> what the model reads"""
     pads: bool
-    """whether a batch of sequences is as long as its longest; otherwise it costs the sum of their lengths"""
+    """True: every sequence of a batch costs as much as the longest; False: a batch costs the sum of the lengths"""
 
 
 def needed_lengths(mask: Tensor) -> Tensor:
@@ -74,7 +87,7 @@ def _arrange_padded(input_ids: Tensor, mask: Tensor) -> Arranged:
 
 
 def _arrange_packed(input_ids: Tensor, mask: Tensor) -> Arranged:
-    lengths = needed_lengths(mask).clamp(min=1).unsqueeze(1)  # a sequence of no tokens would be no sequence
+    lengths = needed_lengths(mask).clamp(min=1).unsqueeze(1)  # attention kernels reject a sequence of length 0
     position = torch.arange(mask.shape[1], device=mask.device)
     used = position < lengths
     ends = lengths.cumsum(0)
@@ -87,7 +100,7 @@ def _each_alone(input_ids: Tensor, mask: Tensor) -> list[Joined]:
 
 
 def _trees(input_ids: Tensor, mask: Tensor) -> list[Joined]:
-    """Rows of equal prompts together, where the prompt is the longer part: a short one is not worth a longer sequence."""
+    """Group rows with equal prompts if the prompt is at least as long as the response; sharing a short prompt saves too little."""
     growing: dict[tuple[int, ...], int] = {}
     trees: list[Joined] = []
     needed, prompts, tokens = needed_lengths(mask).tolist(), prompt_lengths(mask).tolist(), input_ids.tolist()
@@ -104,7 +117,7 @@ def _trees(input_ids: Tensor, mask: Tensor) -> list[Joined]:
 
 
 def _forests(trees: list[Joined]) -> list[list[Joined]]:
-    """Trees into sequences as long as the longest of them: longest first, each where the least room is left over."""
+    """Pack trees into sequences as long as the longest tree: longest first, each where it leaves the least room."""
     length = max(tree.tokens for tree in trees)
     if length > JOINT_TOKENS:
         return [[tree] for tree in trees]
@@ -134,7 +147,7 @@ def _arrange_joint(input_ids: Tensor, mask: Tensor) -> Arranged:
     needed, prompts = needed_lengths(mask), prompt_lengths(mask)
     length = max(1, *(sum(tree.tokens for tree in forest) for forest in forests))
     response_lengths, prompt_of_row = (needed - prompts).tolist(), prompts.tolist()
-    # of each row: its tree, and where its token 0 lies, or would lie were the response's place that of the whole row
+    # for each row: its tree, the offset of its prompt, and the offset that makes `offset + t` right for response tokens
     tree_of, prompt_at, response_at = ([0] * len(mask) for _ in range(3))
     number = 0
     for sequence, forest in enumerate(forests):
@@ -151,29 +164,35 @@ def _arrange_joint(input_ids: Tensor, mask: Tensor) -> Arranged:
     tree_ids, prompt_starts, response_starts = torch.tensor([tree_of, prompt_at, response_at], device=device).unsqueeze(-1)
     place = torch.where(in_prompt, prompt_starts, response_starts) + position
     row_ids = torch.arange(len(mask), device=device).unsqueeze(1)
-    # a token belongs to a part, its row's response or its tree's prompt; it sees this part and the prompt
+    # part id: negative for a shared prompt, positive for a response; a token attends to its own part and to its prompt
     parts = torch.where(in_prompt, -tree_ids, row_ids + 1)
-    flat = place[used]  # a shared prompt is written once for each of its rows, the same every time
+    flat = place[used]  # a shared prompt is written several times, always with the same values
 
     def laid_out(values: Tensor) -> Tensor:
         return values.new_zeros(len(forests) * length).index_copy(0, flat, values.expand(mask.shape)[used]).view(-1, length)
 
-    part, prompt = laid_out(parts), laid_out(-tree_ids)  # both 0 on padding, which so sees itself
+    part, prompt = laid_out(parts), laid_out(-tree_ids)  # both 0 on padding: it sees itself, so no row of the mask is empty
     key, query = part.unsqueeze(1), part.unsqueeze(2)
     visible = ((key == query) | (key == prompt.unsqueeze(2))).tril()
     return Arranged(laid_out(input_ids), laid_out(position), visible.unsqueeze(1), place.masked_fill(~used, 0))
 
 
 def default_layout(config: Any) -> str:
-    """The name of the layout that suits a transformers model config on this machine.
+    """The name of the layout that suits a transformers model config on this machine, as far as its fields tell.
 
-    ``packed`` where the model runs a variable-length attention kernel; ``padded`` where some layer does not attend to the
-    whole past (a sliding window, a recurrence), which a mask over joint rows would overrule; else ``joint``.
+    ``padded`` where a layer carries a state from token to token (recurrence, convolution, linear attention): rows in one sequence
+    would leak into each other. ``packed`` where the model runs a variable-length attention kernel. ``padded`` where a layer sees
+    only a window or chunk of the past, which a mask over joint rows would overrule. Else ``joint``. ``verify.py`` puts it to the test.
     """
+    text = config.get_text_config() if hasattr(config, "get_text_config") else config
+    fields = {name: value for name, value in vars(text).items() if value not in (None, False, 0)}
+    kinds = set(fields.get("layer_types") or ())
+    if kinds - _ATTENTION or any(_STATE.search(name) for name in fields):
+        return "padded"
     if "flash" in (getattr(config, "_attn_implementation", None) or ""):
         return "packed"
-    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
-    return "joint" if kinds == {"full_attention"} else "padded"
+    windows = kinds != {"full_attention"} if kinds else not _WINDOWS.isdisjoint(fields)
+    return "padded" if windows or fields.get("alibi") else "joint"
 
 
 LAYOUTS: dict[str, Layout] = {

@@ -23,14 +23,19 @@ def quiet_transformers() -> ModuleType:
 
 
 def load_policy(path: Path, attention: str = "sdpa", dtype: str = "float32") -> PolicyModel:
-    """The model of a directory, on the CPU, with weights of ``dtype`` and transformers' ``attention`` implementation."""
+    """The model of a directory, on the CPU, with weights of ``dtype`` and transformers' ``attention`` implementation.
+
+    Raises:
+        ValueError: the architecture is no causal LM of transformers, or ``PolicyModel`` would be wrong about it; the message names it.
+    """
     from rltoolkit.policy.policy import PolicyModel
+    from rltoolkit.policy.verify import verified_layout
 
     transformers = quiet_transformers()
     model = transformers.AutoModelForCausalLM.from_pretrained(
         path, dtype=dtype, attn_implementation=attention, local_files_only=True
     )
-    return PolicyModel(model)
+    return PolicyModel(model, layout=verified_layout(model))
 
 
 def best_attention(device_type: str, compute_dtype: str) -> str:
@@ -45,8 +50,16 @@ def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
 
 
 def context_length(path: Path) -> int:
-    """The longest sequence in tokens that the model of a directory takes."""
-    return quiet_transformers().AutoConfig.from_pretrained(path, local_files_only=True).max_position_embeddings
+    """The longest sequence in tokens that the model of a directory takes; only its config.json is read.
+
+    Raises:
+        ValueError: the config does not say (recurrent models have no limit).
+    """
+    config = quiet_transformers().AutoConfig.from_pretrained(path, local_files_only=True).get_text_config()
+    for name in ("max_position_embeddings", "n_positions", "max_sequence_length", "max_seq_len"):
+        if getattr(config, name, None):
+            return getattr(config, name)
+    raise ValueError(f"the config of {path} (model_type {config.model_type!r}) does not say how long its sequences may be")
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, messages: Sequence[tuple[str, str]], chat: bool) -> list[int]:
@@ -66,4 +79,4 @@ def encode(tokenizer: PreTrainedTokenizerBase, messages: Sequence[tuple[str, str
     if tokenizer.chat_template is None:
         raise ValueError(f"{tokenizer.name_or_path} has no chat template: use a model with one, or set model.chat=false")
     turns = [{"role": role, "content": content} for role, content in messages]
-    return list(tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=False))  # type: ignore[arg-type]
+    return list(tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=False))

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 
 from rltoolkit.component import check
+from rltoolkit.policy.backbone import decoder_layers
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -56,14 +57,18 @@ def add_adapters(causal_lm: Any, lora: LoRA, seed: int) -> None:
         seed: decides A; every rank must draw the same.
 
     Raises:
-        ValueError: a target that is not the name of a linear layer there.
+        ValueError: a target that is not the name of a linear layer there, or an architecture without any (GPT-2).
     """
     if not lora.rank:
         return
     from peft import LoraConfig, inject_adapter_in_model
 
-    layers = causal_lm.get_decoder().layers
+    layers = decoder_layers(causal_lm)
     linear = {name.rpartition(".")[2] for name, module in layers.named_modules() if isinstance(module, torch.nn.Linear)}
+    if not linear:
+        raise ValueError(
+            f"lora.rank={lora.rank}: the decoder layers of {type(causal_lm).__name__} have no linear layers to adapt"
+        )
     check(lora, "target_modules", linear.issuperset(lora.target_modules), f"among {', '.join(sorted(linear))}")
     config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=list(lora.target_modules) or sorted(linear))
     causal_lm.requires_grad_(False)
@@ -73,7 +78,7 @@ def add_adapters(causal_lm: Any, lora: LoRA, seed: int) -> None:
 
 
 def merged_weights(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """(name, weight) of every parameter as if there were no adapters: theirs are added to the weights beside them.
+    """(name, weight) of every parameter and saved buffer as if there were no adapters: theirs are added to the weights beside them.
 
     Merged are whole tensors, one layer at a time: the result is the same however many ranks hold parts of them. Under FSDP2 that
     makes it a collective.
@@ -87,6 +92,8 @@ def merged_weights(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
             a, b = (whole(part[_ADAPTER].weight.detach()) for part in (layer.lora_A, layer.lora_B))
             weight = weight + layer.scaling[_ADAPTER] * (b @ a)
         yield name.replace(_BASE, "."), weight
+    saved = model.state_dict().keys()
+    yield from ((name, buffer) for name, buffer in model.named_buffers() if name in saved)
 
 
 def merge_adapters(causal_lm: nn.Module) -> None:

@@ -3,8 +3,8 @@
     log_probs[t] = log softmax(h[t-1] W^T / temperature)[token t]
     entropy[t]   = -sum over the vocabulary of p log p,   p = softmax(h[t-1] W^T / temperature)
 
-h are the backbone's hidden states, W the head (maybe tied to the embeddings). Rows are laid out by ``model/layout.py``; only
-tokens under the mask go through the head, by ``model/head.py``.
+h are the backbone's hidden states, W the head (maybe tied to the embeddings). ``policy/layout.py`` lays the rows out; only tokens
+under the mask go through the head, in ``policy/head.py``.
 """
 
 from __future__ import annotations
@@ -15,12 +15,21 @@ from typing import Any, NamedTuple
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rltoolkit.checkpoint_format import to_checkpoint
+from rltoolkit.policy.backbone import decoder_layers
 from rltoolkit.policy.head import head_statistics
 from rltoolkit.policy.layout import LAYOUTS, default_layout
 from rltoolkit.policy.lora import merged_weights
 
 _PREFIX = "causal_lm."
-_LOGIT_TRANSFORMS = ("final_logit_softcapping", "logit_scale", "logits_scaling")
+_LOGIT_TRANSFORMS = (
+    "final_logit_softcapping",
+    "logit_scale",
+    "logits_scaling",
+    "logits_soft_cap",
+    "lm_head_multiplier",
+    "output_multiplier",
+)
 
 
 class TokenStatistics(NamedTuple):
@@ -41,26 +50,27 @@ class PolicyModel(nn.Module):
     Args:
         causal_lm: a transformers causal LM.
         chunk_logits: logits held at a time; 2**26 are 256 MiB in float32.
-        layout: how rows lie in sequences, a name of ``layout.LAYOUTS``; None takes the one that suits the model.
+        layout: how rows lie in sequences, a name of ``layout.LAYOUTS``; None takes the one that the model's config suggests.
+            ``verify.verified_layout`` tests it.
 
     Raises:
         ValueError: the architecture changes its logits after the head (soft-capping, scaling), which would be missed here.
     """
 
-    def __init__(self, causal_lm: nn.Module, *, chunk_logits: int = 2**26, layout: str | None = None) -> None:
+    def __init__(self, causal_lm: Any, *, chunk_logits: int = 2**26, layout: str | None = None) -> None:
         super().__init__()
         for name in _LOGIT_TRANSFORMS:
-            value = getattr(causal_lm.config, name, None)
+            value = getattr(causal_lm.config.get_text_config(), name, None)
             if value not in (None, 1.0):
                 raise ValueError(f"{type(causal_lm).__name__} changes its logits after the head ({name}={value}): not supported")
-        self.causal_lm: Any = causal_lm  # transformers' own interface beyond nn.Module
+        self.causal_lm = causal_lm
         self.chunk_logits = chunk_logits
         self.layout = LAYOUTS[layout or default_layout(causal_lm.config)]
 
     @property
     def decoder_layers(self) -> nn.ModuleList:
-        """The transformer blocks, first to last."""
-        return self.causal_lm.get_decoder().layers
+        """The transformer blocks, first to last. Raises ValueError where the architecture keeps them in no list."""
+        return decoder_layers(self.causal_lm)
 
     def forward(self, input_ids: Tensor, mask: Tensor, temperature: float = 1.0) -> TokenStatistics:
         """Statistics of the tokens under the mask.
@@ -89,11 +99,9 @@ class PolicyModel(nn.Module):
         return TokenStatistics(log_probs, entropy)
 
     def hf_weights(self) -> Iterator[tuple[str, Tensor]]:
-        """(name in the Hugging Face checkpoint, whole tensor), a tied head once, adapters merged; a collective under FSDP2."""
-        for name, weight in merged_weights(self):
-            yield hugging_face_name(name), weight
+        """(name, whole tensor) as ``save_pretrained`` would write them, adapters merged; a collective under FSDP2.
 
-
-def hugging_face_name(parameter_name: str) -> str:
-    """The checkpoint's name of a ``PolicyModel`` parameter."""
-    return parameter_name.removeprefix(_PREFIX)
+        Experts that transformers keeps in one tensor come one by one; a tied head comes once, as the embeddings.
+        """
+        weights = ((name.removeprefix(_PREFIX), weight) for name, weight in merged_weights(self))
+        return to_checkpoint(self.causal_lm, weights)

@@ -41,7 +41,7 @@ def labels(records: Mapping[str, Mapping[str, Any]]) -> dict[str, Label]:
         members.setdefault(record.get("ablation") or record.get("experiment") or "", []).append(folder)
     found: dict[str, Label] = {}
     for name, folders in members.items():
-        variants: dict[tuple, list[str]] = {}
+        variants: dict[tuple[Any, ...], list[str]] = {}
         for folder in folders:
             settings = _settings(records[folder].get("config") or {})
             # Without a config or a name nothing says which run this is a seed of.

@@ -223,7 +223,7 @@ def _colours(groups: dict[str, list[Run]]) -> list[str]:
     return [fixed.get(label) or free[others.index(label) % len(free)] for label in groups]
 
 
-def _legend(groups: dict[str, list[Run]]) -> tuple[list, list[str]]:
+def _legend(groups: dict[str, list[Run]]) -> tuple[list[Any], list[str]]:
     from matplotlib.lines import Line2D
 
     handles = [

@@ -1,7 +1,7 @@
 """Reward functions: what a response is worth, by rule."""
 
 from rltoolkit.reward_function._time_limited import TimeLimited
-from rltoolkit.reward_function.base import RewardFunction, Verdict
+from rltoolkit.reward_function.base import RewardFunction, Verdict, verdict
 from rltoolkit.reward_function.countdown import Countdown
 from rltoolkit.reward_function.equation_answer import EquationAnswer
 from rltoolkit.reward_function.exact_match import ExactMatch
@@ -19,4 +19,5 @@ __all__ = [
     "RewardFunction",
     "TimeLimited",
     "Verdict",
+    "verdict",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import torch
@@ -29,13 +29,18 @@ class RewardFunction(Protocol):
     Texts are untrusted: whatever a model writes is at worst a wrong answer; it never raises an exception and is never run as code.
     A run waits for the verdict. A function that may hang, on a server or in a library, belongs in ``TimeLimited`` (config key
     ``verifier_timeout``).
+
+    It may have ``extract(text) -> str | None``: the final answer found in a response, normalised so that equal answers are equal
+    strings. Majority votes (cons@k) need it and nothing else does.
     """
 
     def __call__(self, texts: list[str], answers: list[str]) -> Verdict: ...
 
-    def extract(self, text: str) -> str | None:
-        """The final answer found in a response, normalised so that equal answers are equal strings (for cons@k)."""
-        ...
+
+def extractor_of(function: RewardFunction) -> Callable[[str], str | None] | None:
+    """A reward function's ``extract``; None where it, or the one that it wraps, has none."""
+    wrapped = getattr(function, "function", function)
+    return getattr(function, "extract", None) if hasattr(wrapped, "extract") else None
 
 
 def verdict(correct: Iterable[bool]) -> Verdict:

@@ -18,6 +18,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 from rltoolkit.component import check
 from rltoolkit.registry import register
@@ -60,7 +61,7 @@ class Countdown:
             return None
         return _SPACED.sub(r"\1", " ".join(expression.translate(_ASCII).split()))
 
-    def _solves(self, expression: str | None, puzzle: dict) -> bool:
+    def _solves(self, expression: str | None, puzzle: dict[str, Any]) -> bool:
         tokens = _TOKEN.findall(expression or "")
         if "".join(tokens) != (expression or ""):
             return False

@@ -14,6 +14,7 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor
 
+from rltoolkit.checkpoint_format import from_checkpoint
 from rltoolkit.rollout_engine._sampled import Response, check_request, response_seed, sample_all, stop_token_ids, to_rollouts
 from rltoolkit.rollout_engine.base import EngineDied, Sampling
 
@@ -59,7 +60,7 @@ class TransformersEngine:
         """See ``RolloutEngine.update_weights``. Raises KeyError on a name that the model does not have."""
         self._require_open("update_weights")
         own = self._model.state_dict()
-        for name, tensor in weights:
+        for name, tensor in from_checkpoint(self._model, weights):
             own[name].copy_(tensor)
         self.version = version
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from rltoolkit.errors import RunFailed
+
 if TYPE_CHECKING:
     from tensordict import TensorDict
     from torch import Tensor
@@ -22,7 +24,7 @@ class Sampling:
     max_new_tokens: int = 1024
 
 
-class EngineDied(RuntimeError):
+class EngineDied(RunFailed):
     """The engine's process ended or stopped answering; the message says what was running."""
 
 

@@ -23,15 +23,19 @@ from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 
 from rltoolkit import registry
 from rltoolkit.component import followed_key
+from rltoolkit.errors import ConfigError
 from rltoolkit.run.components import Components
-from rltoolkit.run.config import ConfigError, RunConfig
+from rltoolkit.run.config import RunConfig
 from rltoolkit.run.run import Run
 
 CONFIG_MODULE = "rltoolkit.conf"
 
 
 def publish() -> None:
-    """Store the schema and every component as Hydra options; harmless when called twice."""
+    """Store the schema, every component and the launchers of sweeps as Hydra options; harmless when called twice."""
+    from rltoolkit.run import sweep  # which composes its jobs with this module
+
+    sweep.register()
     store = ConfigStore.instance()
     store.store(name="run_schema", node=schema())
     for kind in registry.kinds():
@@ -101,11 +105,17 @@ def hydra_choices() -> tuple[Mapping[str, Any], list[str]]:
     return settings.runtime.choices, list(settings.overrides.task)
 
 
+def quoted(value: str) -> str:
+    """A value as Hydra's command line takes it, whatever characters are in it."""
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
 def _config(composed: DictConfig) -> RunConfig:
     own = [field.name for field in dataclasses.fields(RunConfig)]
     resolved = OmegaConf.masked_copy(composed, own)
     OmegaConf.resolve(resolved)
-    values = {
+    values: dict[str, Any] = {
         name: OmegaConf.to_object(resolved[name]) if OmegaConf.is_config(resolved[name]) else resolved[name] for name in own
     }
     return RunConfig(**values)
@@ -144,3 +154,22 @@ def _omegaconf_type(hint: Any) -> Any:
     if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
         return hint if type(None) in typing.get_args(hint) else Any
     return hint
+
+
+def all_keys() -> list[str]:
+    """Every key of the configuration, those of every component included, chosen or not."""
+    keys = dict.fromkeys(_schema_keys(OmegaConf.structured(schema()), ""))
+    for kind in registry.kinds():
+        for name in registry.names(kind):
+            prefix = f"{kind}.{name}" if kind in registry.SEVERAL else kind
+            keys |= dict.fromkeys(f"{prefix}.{field.name}" for field in dataclasses.fields(registry.get(kind, name)))
+    return list(keys)
+
+
+def _schema_keys(node: DictConfig, prefix: str) -> list[str]:
+    keys: list[str] = []
+    for name in map(str, node):
+        keys.append(f"{prefix}{name}")
+        if not OmegaConf.is_missing(node, name) and not OmegaConf.is_interpolation(node, name) and OmegaConf.is_dict(node[name]):
+            keys += _schema_keys(node[name], f"{prefix}{name}.")
+    return keys

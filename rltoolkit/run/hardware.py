@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from rltoolkit.run.config import ConfigError, RunConfig
+from rltoolkit.errors import ConfigError
+from rltoolkit.run.config import RunConfig
 
 
 def validate_hardware(config: RunConfig) -> None:

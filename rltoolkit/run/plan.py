@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rltoolkit.run.config import ConfigError, RunConfig
+from rltoolkit.errors import ConfigError
+from rltoolkit.run.config import RunConfig
 
 
 @dataclass(frozen=True, kw_only=True)

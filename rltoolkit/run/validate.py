@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rltoolkit.component import label, name_of
+from rltoolkit.errors import ConfigError
 from rltoolkit.old_log_probs import require_source_fits
 from rltoolkit.run.components import Components
-from rltoolkit.run.config import ConfigError, RunConfig
+from rltoolkit.run.config import RunConfig
 from rltoolkit.run.plan import step_plan
 
 

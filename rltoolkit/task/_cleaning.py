@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import NamedTuple
 
-from rltoolkit.task.base import Problem
+from rltoolkit.task.base import Message, Problem
 
 logger = logging.getLogger("rltoolkit.task")
 
@@ -27,7 +27,7 @@ def drop_duplicates(rows: Iterable[Problem], *, keep_repeated: bool, keep_confli
     """One problem for each prompt, and none for a prompt that comes with different answers, unless they are kept."""
     first: dict[Problem, Problem] = {}
     problems = [first.setdefault(row, row) for row in rows]  # copies share memory: the hub has every DAPO row 100 times
-    answers: defaultdict[tuple, set[str]] = defaultdict(set)
+    answers: defaultdict[tuple[Message, ...], set[str]] = defaultdict(set)
     for problem in problems:
         answers[problem.messages].add(problem.answer)
     conflicting = {prompt for prompt, given in answers.items() if len(given) > 1}

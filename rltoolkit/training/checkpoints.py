@@ -6,87 +6,73 @@ one that was cut short is never taken for a whole one. ``checkpoints/best`` poin
 
 from __future__ import annotations
 
-import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import lightning as L
 from torch.distributed.checkpoint.api import CheckpointException
 
-from rltoolkit.training.data import rollout_data
+from rltoolkit.run.folder import complete_checkpoints, newest_checkpoint
 from rltoolkit.training.errors import CheckpointError
 from rltoolkit.training.strategy import ShardedStrategy, root_cause
 
-_NAME = re.compile(r"step_(\d+)$")
 
-
-def newest_checkpoint(folder: Path) -> Path | None:
-    """The complete checkpoint with the most optimizer steps below ``folder``/checkpoints; None if there is none."""
-    found = complete_checkpoints(folder)
-    return found[-1] if found else None
-
-
-def complete_checkpoints(folder: Path) -> list[Path]:
-    """All complete checkpoints of a run, oldest first."""
-    candidates = (folder / "checkpoints").glob("step_*") if (folder / "checkpoints").is_dir() else iter(())
-    named = [(int(match[1]), path) for path in candidates if (match := _NAME.match(path.name))]
-    return [path for _, path in sorted(named)]
-
-
-class Checkpoints(L.Callback):
-    """Saves every few rollout steps, where an evaluation was the best so far, and at the end.
+class Checkpoints:
+    """Writes checkpoints to ``checkpoints/step_N`` in the run's folder, N optimizer steps.
 
     Args:
-        folder: the run's folder; checkpoints go to ``checkpoints/step_N`` in it, N optimizer steps.
-        every: rollout steps between two checkpoints.
-        keep: how many of the newest to keep.
-        best_step: the optimizer step with the best evaluation so far, the same on every rank.
+        folder: the run's folder.
+        keep: how many of the newest to keep; the best one stays, too.
     """
 
-    def __init__(self, folder: Path, *, every: int, keep: int, best_step: Callable[[], int]) -> None:
+    def __init__(self, folder: Path, *, keep: int) -> None:
         self.folder = folder / "checkpoints"
-        self.every = every
         self.keep = keep
-        self.best_step = best_step
+        self.best_step = -1
+        """the optimizer step that ``checkpoints/best`` should point at, the same on every rank"""
         self._pending: Path | None = None
         """where the checkpoint that is being written will be"""
 
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Clear away what a killed run was writing."""
+    def clear_partial(self, trainer: L.Trainer) -> None:
+        """Remove what a killed run was writing."""
         if trainer.is_global_zero:
             for partial in self.folder.glob("*.partial"):
                 partial.unlink() if partial.is_symlink() else shutil.rmtree(partial)
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
-        """Save at the end of every ``every``-th rollout step, and when it is the best one."""
+    def publish_if_written(self, trainer: L.Trainer) -> None:
+        """Give the checkpoint that is being written its name, if every rank is done; waits for nobody."""
         if self._pending and trainer.is_global_zero and _strategy(trainer).checkpoint_is_written():
             self._publish()
-        data = rollout_data(trainer)
-        is_best = self.best_step() == trainer.global_step
-        if is_best or (data.rollout_step_finished and data.collector.rollout_step % self.every == 0):
-            self.save(trainer)
-
-    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Save where training ended, finished or interrupted."""
-        self.save(trainer)
-        self.finish(trainer)
-
-    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """What was being written when something else failed is not lost; other ranks may be gone, so none is waited for here."""
-        with suppress(CheckpointError):
-            self._complete(trainer)
 
     def save(self, trainer: L.Trainer) -> None:
-        """Begin a checkpoint of the current optimizer step, unless there is one. Raises CheckpointError, also for the one before."""
+        """Begin a checkpoint of the current optimizer step, unless there is one. Raises CheckpointError, also for the one before.
+
+        Before the first step there is nothing to save, and asking AdamW for its state would change the run: torch makes a state by
+        a step with zero gradients, which counts in the bias correction of all later ones.
+        """
         self.finish(trainer)
+        if not trainer.global_step:
+            return
         path = self.folder / f"step_{trainer.global_step:06d}"
-        if not path.exists():  # the same on every rank: it appears when all have written, and none has begun
+        # the first process looks, so that all do the same even where a shared file system shows a new folder late
+        if not trainer.strategy.broadcast(path.exists()):
             self._pending = path
             with self._named_errors():
                 trainer.save_checkpoint(_partial(path))
+
+    def mark_best(self, trainer: L.Trainer, step: int) -> None:
+        """Let ``checkpoints/best`` point at the checkpoint of this optimizer step, now or as soon as it is written."""
+        self.best_step = step
+        if trainer.is_global_zero:
+            self._point_to_best()
+
+    def abandon(self, trainer: L.Trainer) -> None:
+        """Complete what was being written when something else failed; other ranks may be gone, so none is waited for."""
+        with suppress(CheckpointError):
+            self._complete(trainer)
 
     def finish(self, trainer: L.Trainer) -> None:
         """Return when the checkpoint that is being written is complete and has its name. Raises CheckpointError."""
@@ -118,7 +104,7 @@ class Checkpoints(L.Callback):
         self._delete_old()
 
     def _point_to_best(self) -> None:
-        best = self.folder / f"step_{self.best_step():06d}"
+        best = self.folder / f"step_{self.best_step:06d}"
         if best.exists():
             link = self.folder / "best.partial"
             link.unlink(missing_ok=True)
@@ -127,7 +113,7 @@ class Checkpoints(L.Callback):
 
     def _delete_old(self) -> None:
         for old in complete_checkpoints(self.folder.parent)[: -self.keep]:
-            if old.name != f"step_{self.best_step():06d}":
+            if old.name != f"step_{self.best_step:06d}":
                 # renamed first: a deletion that is cut short must not leave something that looks like a checkpoint
                 shutil.rmtree(old.rename(_partial(old)))
 

@@ -7,33 +7,46 @@ collector's and the mini-batches that are still to come, so a run can stop and g
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
-from typing import Any, cast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import lightning as L
 import torch
 from tensordict import TensorDict
 from torchrl.data import LazyTensorStorage, SamplerWithoutReplacement, TensorDictReplayBuffer
 
-from rltoolkit.collector import CollectedStep, Collector
+from rltoolkit import old_log_probs
+from rltoolkit.collector import CollectedStep, Collector, EncodedProblem, PromptStream
+from rltoolkit.rollout_engine import RolloutEngine
+from rltoolkit.run.run import Run
+from rltoolkit.training.errors import NothingToTrain
 from rltoolkit.training.interrupts import Interrupts, StopRequested
+from rltoolkit.training.loading import start_engine
+from rltoolkit.training.policy_module import PolicyModule
+from rltoolkit.training.progress import Display
+from rltoolkit.training.ranks import all_gather_objects
+from rltoolkit.training.run_log import RunLog
+from rltoolkit.training.weight_sync import WeightSync
 
+COLLECTED_KEYS = ("input_ids", "response_mask", "loss_mask", "rollout_log_probs", "advantage", "carried")
+"""What of a rollout step goes into its rows; text stays behind."""
 TRAINING_KEYS = (
-    "input_ids", "response_mask", "loss_mask", "rollout_log_probs", "old_log_probs", "advantage", "group_index",
+    "input_ids", "response_mask", "loss_mask", "rollout_log_probs", "advantage", "group_index", "old_log_probs", "scored_in_update",
 )  # fmt: skip
-"""What an optimizer step reads; text stays behind."""
+"""What an optimizer step reads."""
 
 
 class RolloutData(L.LightningDataModule):
-    """Feeds mini-batches of ``mini_batch_size`` rows to the trainer.
+    """Feeds mini-batches of ``mini_batch_size`` rows to the trainer: whole groups where the group size divides it, so that a
+    prompt's responses are trained on together.
 
     Args:
-        make_collector: starts the engine and the collector, once the trainer's process group is up.
-        mini_batch_size: M, rows of one optimizer step; whole groups where G divides M, so that a prompt's responses are
-            trained on together.
-        seed: rules the order of the mini-batches.
-        annotate: adds ``old_log_probs`` to the rows of a new rollout step (or returns them as they are).
-        on_collected: told of every new rollout step.
+        run: what is trained.
+        problems: the training prompts.
+        model_path: what the engine starts with.
+        module: scores the rows of a new rollout step.
+        run_log, sync, display: are told of every new rollout step.
         interrupts: asked before every mini-batch whether to stop.
     """
 
@@ -42,26 +55,66 @@ class RolloutData(L.LightningDataModule):
     def __init__(
         self,
         *,
-        make_collector: Callable[[L.Trainer], Collector],
-        mini_batch_size: int,
-        seed: int,
-        annotate: Callable[[TensorDict], TensorDict],
-        on_collected: Callable[[CollectedStep], None],
+        run: Run,
+        problems: list[EncodedProblem],
+        model_path: Path,
+        module: PolicyModule,
+        run_log: RunLog,
+        sync: WeightSync,
+        display: Display,
         interrupts: Interrupts,
     ) -> None:
         super().__init__()
-        self.make_collector = make_collector
-        self.mini_batch_size = mini_batch_size
-        self.seed = seed
-        self.annotate = annotate
-        self.on_collected = on_collected
+        self.run = run
+        self.problems = problems
+        self.model_path = model_path
+        self.module = module
+        self.run_log = run_log
+        self.sync = sync
+        self.display = display
         self.interrupts = interrupts
         self.pending: list[TensorDict] = []
+        self._source = old_log_probs.source(run.config.trainer.old_log_probs, run.plan.optimizer_steps_per_rollout)
+        self._without_tokens = 0  # rollout steps in a row
+        self._engine: RolloutEngine | None = None
 
     def setup(self, stage: str) -> None:
-        """Start the engine."""
+        """Start engine and collector. The trainer's process group is up by now; an engine must not bring up its own."""
         assert self.trainer is not None
-        self.collector = self.make_collector(self.trainer)
+        config, components = self.run.config, self.run.components
+        self._engine = start_engine(self.run, self.model_path)
+        self.collector = Collector(
+            engine=self._engine,
+            prompts=PromptStream(self.problems, components.prompt_sampler, config.seed),
+            reward_function=self.run.verifier,
+            reward_shapers=components.reward_shaper,
+            sampler_filters=components.sampler_filter,
+            advantage_estimator=components.advantage_estimator,
+            prompts_per_step=config.prompts_per_step,
+            group_size=config.group_size,
+            sampling=config.sampling.sampling,
+            refill=config.collector,
+            rank=self.trainer.global_rank,
+            world_size=self.trainer.world_size,
+            all_gather=all_gather_objects,
+            adjust=self.module.pay_kl,
+            on_progress=self.display.collecting,
+        )
+
+    def close(self) -> None:
+        """End the engine; harmless where none was started."""
+        if self._engine is not None:
+            self._engine.close()
+
+    @property
+    def engine(self) -> RolloutEngine:
+        """The live engine."""
+        return self.collector.engine
+
+    @property
+    def rollout_step(self) -> int:
+        """Rollout steps collected so far."""
+        return self.collector.rollout_step
 
     @property
     def rollout_step_finished(self) -> bool:
@@ -69,26 +122,31 @@ class RolloutData(L.LightningDataModule):
         return not self.pending
 
     def train_dataloader(self) -> MiniBatches:
-        """The endless stream of mini-batches."""
+        """The stream of mini-batches."""
         return MiniBatches(self)
 
     def next_mini_batch(self) -> TensorDict | None:
-        """The next rows to train on; None when the run is asked to stop."""
-        if self.interrupts.should_stop():
+        """The next rows to train on; None at the end of the run, or when it is asked to stop.
+
+        Raises:
+            NothingToTrain: several rollout steps in a row have not a single token that trains.
+        """
+        assert self.trainer is not None
+        if self.trainer.global_step >= self.run.config.trainer.max_steps:
+            self.trainer.should_stop = True
+        if self.interrupts.should_stop() or self.trainer.should_stop:
             return None
         if not self.pending:
-            try:
-                with self.interrupts.leaving_at_once():
-                    step = self.collector.collect()
-            except StopRequested:
-                self.interrupts.should_stop()
+            step = self._collect()
+            if step is None:
                 return None
-            self.on_collected(step)
+            self.run_log.collected(step, self.rollout_step)
+            self.sync.remember_probe(step.rollouts)
             self.pending = self._mini_batches(step.rollouts)
         return self.pending.pop(0)
 
     def state_dict(self) -> dict[str, Any]:
-        """The collector's state and the mini-batches still to come, as bytes: a checkpoint's metadata admits plain types only."""
+        """The collector's state and the mini-batches still to come."""
         buffer = io.BytesIO()
         torch.save({"collector": self.collector.state_dict(), "pending": list(self.pending)}, buffer)
         return {"stream": buffer.getvalue()}
@@ -99,32 +157,51 @@ class RolloutData(L.LightningDataModule):
         self.collector.load_state_dict(state["collector"])
         self.pending = list(state["pending"])
 
+    def _collect(self) -> CollectedStep | None:
+        """The next rollout step; None when a signal ended its sampling, of which nothing is kept then."""
+        try:
+            with self.interrupts.leaving_at_once():
+                step = self.collector.sample()
+        except StopRequested:
+            self.interrupts.should_stop()
+            return None
+        self.collector.accept(step)
+        self._without_tokens = 0 if step.counters.trained_tokens else self._without_tokens + 1
+        limit = self.run.config.trainer.max_skipped_steps
+        if self._without_tokens >= limit:
+            raise NothingToTrain(
+                f"{limit} rollout steps in a row had no token to train on (trainer.max_skipped_steps={limit}): of the last one's "
+                f"responses {float(step.rollouts['truncated'].double().mean()):.0%} were truncated at sampling.max_new_tokens="
+                f"{self.run.config.sampling.max_new_tokens}. Allow longer responses, or take out the reward shaper that empties the "
+                "loss mask (overlong_filtering does for truncated responses)"
+            )
+        return step
+
     def _mini_batches(self, rollouts: TensorDict) -> list[TensorDict]:
+        config = self.run.config
         prompts, group_size = rollouts.batch_size
-        rows = rollouts.select(*TRAINING_KEYS, strict=False)
+        rows = rollouts.select(*COLLECTED_KEYS)
         rows["group_index"] = torch.arange(prompts).unsqueeze(1).expand(prompts, group_size).contiguous()
-        rows = self.annotate(rows.reshape(-1))
-        unit = group_size if self.mini_batch_size % group_size == 0 else 1
+        rows = rows.reshape(-1)
+        with self.run_log.scoring():
+            old_log_probs.before_updates(rows, self._source, self.module.score)
+        unit = group_size if config.mini_batch_size % group_size == 0 else 1
         units = rows.reshape(-1, unit)
+        # torchrl's buffer: rollouts stay in its vocabulary from the engine to the update
         buffer = TensorDictReplayBuffer(
             storage=LazyTensorStorage(len(units)),
             sampler=SamplerWithoutReplacement(drop_last=False),
-            batch_size=self.mini_batch_size // unit,
+            batch_size=config.mini_batch_size // unit,
         )
         # every rank draws the same order, in this process or after a restart
-        buffer.set_rng(torch.Generator().manual_seed(self.seed * 1_000_003 + self.collector.rollout_step))
+        buffer.set_rng(torch.Generator().manual_seed(config.seed * 1_000_003 + self.collector.rollout_step))
         buffer.extend(units)
-        count = -(-len(units) // (self.mini_batch_size // unit))
-        return [buffer.sample().select(*TRAINING_KEYS, strict=False).reshape(-1) for _ in range(count)]
-
-
-def rollout_data(trainer: L.Trainer) -> RolloutData:
-    """The trainer's data module, by its type."""
-    return cast(RolloutData, trainer.datamodule)  # type: ignore[attr-defined]
+        count = -(-len(units) // (config.mini_batch_size // unit))
+        return [buffer.sample().select(*TRAINING_KEYS).reshape(-1) for _ in range(count)]
 
 
 class MiniBatches:
-    """What Lightning iterates over: as endless as training is long."""
+    """What Lightning iterates over."""
 
     def __init__(self, data: RolloutData) -> None:
         self.data = data

@@ -1,9 +1,15 @@
-"""What can go wrong in training; apart from the rest, so that the command line knows it without importing Lightning."""
+"""What can go wrong in training."""
+
+from rltoolkit.errors import RunFailed
 
 
-class NotFinite(RuntimeError):
+class NotFinite(RunFailed):
     """Several optimizer steps in a row had a loss or gradient that is not finite."""
 
 
-class CheckpointError(RuntimeError):
+class CheckpointError(RunFailed):
     """A checkpoint could not be written or read; the message names it, and what still stands."""
+
+
+class NothingToTrain(RunFailed):
+    """Several rollout steps in a row had no token to train on."""

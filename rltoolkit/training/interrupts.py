@@ -23,7 +23,7 @@ class StopRequested(KeyboardInterrupt):
     """
 
 
-class Interrupts(L.Callback):
+class Interrupts:
     """Turns signals into an orderly end; ``received`` is the signal's number, 0 if none came."""
 
     def __init__(self) -> None:
@@ -32,42 +32,39 @@ class Interrupts(L.Callback):
         self._leave_at_once = False
         self._previous: dict[int, Any] = {}
 
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Install the handlers, over Lightning's own, which would skip the end of training."""
+    def install(self, trainer: L.Trainer) -> None:
+        """Put the handlers in place, over Lightning's own, which would skip the end of training."""
         self._trainer = trainer
         for number in (signal.SIGINT, signal.SIGTERM):
             self._previous[number] = signal.signal(number, self._on_signal)
 
-    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Give the handlers back."""
-        self.restore()
-
-    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Give the handlers back."""
-        self.restore()
-
     def restore(self) -> None:
-        """Put back the handlers found at the start."""
+        """Put back the handlers found at the start; harmless when called twice."""
         while self._previous:
             signal.signal(*self._previous.popitem())
 
     def should_stop(self) -> bool:
-        """Whether training should end here; the same answer on every rank."""
+        """Whether training should end here; a collective, with the same answer on every rank.
+
+        A signal may have reached one rank only (``kill``, a job scheduler): every rank then takes it for its own.
+        """
         trainer = self._trainer
         if trainer is None:
             return False
-        stop = bool(self.received)
         if trainer.world_size > 1:
-            stop = bool(trainer.strategy.reduce(torch.tensor(float(stop), device=trainer.strategy.root_device), reduce_op="max"))
-        if stop:
+            number = torch.tensor(float(self.received), device=trainer.strategy.root_device)
+            self.received = int(trainer.strategy.reduce(number, reduce_op="max"))
+        if self.received:
             trainer.should_stop = True
-        return stop
+        return bool(self.received)
 
     @contextmanager
     def leaving_at_once(self) -> Iterator[None]:
         """While this is open a signal raises StopRequested (with one rank; several have to stop together)."""
         self._leave_at_once = self._trainer is not None and self._trainer.world_size == 1
         try:
+            if self._leave_at_once and self.received:  # it came just before
+                raise StopRequested
             yield
         finally:
             self._leave_at_once = False

@@ -9,6 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
+from tensordict import TensorDict
+
+from rltoolkit.rollout_batch import row_lengths
+
 
 def plan_micro_batches(
     lengths: Sequence[int], budget_tokens: int, world_size: int = 1, *, pads: bool = True
@@ -19,7 +24,7 @@ def plan_micro_batches(
     longer than the budget gets a micro-batch of its own.
     """
     longest_first = sorted(range(len(lengths)), key=lambda index: -lengths[index])
-    # there and back again: rank 0 gets the 1st, 2W-th, 2W+1-th ... longest, which evens out the ranks' tokens
+    # snake order (0, 1, ..., W-1, W-1, ..., 0) evens out the tokens of the ranks
     shares: list[list[int]] = [[] for _ in range(world_size)]
     for place, index in enumerate(longest_first):
         turn, offset = divmod(place, world_size)
@@ -40,3 +45,17 @@ def _cut(longest_first: list[int], lengths: Sequence[int], budget_tokens: int, p
             pieces.append([index])
             cost = lengths[index]
     return pieces
+
+
+def crop(micro: TensorDict) -> TensorDict:
+    """Cut the padding that the rows at hand do not need; an empty micro-batch becomes one row that trains nothing."""
+    if not len(micro):
+        blank = {
+            key: torch.zeros((1, 2), dtype=value.dtype, device=value.device) for key, value in micro.items() if value.ndim == 2
+        }
+        flat = {key: torch.zeros(1, dtype=value.dtype, device=value.device) for key, value in micro.items() if value.ndim == 1}
+        return TensorDict({**blank, **flat}, batch_size=[1])
+    length = int(row_lengths(micro).max())
+    return TensorDict(
+        {key: value[:, :length] if value.ndim == 2 else value for key, value in micro.items()}, batch_size=micro.batch_size
+    )

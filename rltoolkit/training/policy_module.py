@@ -18,15 +18,16 @@ from torch import Tensor
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.optim.lr_scheduler import LRScheduler
 
+from rltoolkit import old_log_probs
 from rltoolkit.clip_strategy import StepClipStrategy
+from rltoolkit.kl_penalty import KLPenalty, subtract_kl
 from rltoolkit.loss_aggregator import Totals
-from rltoolkit.objective import PolicyObjective
+from rltoolkit.objective import ObjectiveOutput, PolicyObjective
 from rltoolkit.policy.lora import whole
 from rltoolkit.policy.policy import PolicyModel, TokenStatistics
-from rltoolkit.rollout_batch import row_lengths
-from rltoolkit.run.config import OptimizerConfig, TrainerConfig
+from rltoolkit.run.config import OptimizerConfig
 from rltoolkit.training.errors import NotFinite
-from rltoolkit.training.micro_batches import plan_micro_batches
+from rltoolkit.training.micro_batches import crop, plan_micro_batches
 
 log = logging.getLogger(__name__)
 
@@ -38,9 +39,12 @@ class PolicyModule(L.LightningModule):
         policy: the model to train; its parameters are the master weights (float32).
         objective: what an optimizer step minimises.
         optimizer, warmup_optimizer_steps: AdamW's settings and the length of the linear warm-up.
-        settings: micro-batch budget, precision, patience with non-finite steps.
         temperature: the sampling temperature, which divides the logits here too.
-        reference: a frozen policy for the KL penalty, where it needs one; in ``settings.compute_dtype``, as the policy computes.
+        micro_batch_tokens: budget of one forward and backward pass.
+        compute_dtype: of forward and backward, by torch's name.
+        max_skipped_steps: non-finite steps in a row that are borne with.
+        reference: a frozen policy for the KL penalty, where it needs one; in ``compute_dtype``, as the policy computes.
+        reward_penalty: the KL penalty where it lowers the reward.
     """
 
     def __init__(
@@ -49,19 +53,25 @@ class PolicyModule(L.LightningModule):
         policy: PolicyModel,
         objective: PolicyObjective,
         optimizer: OptimizerConfig,
-        settings: TrainerConfig,
         warmup_optimizer_steps: int,
         temperature: float,
+        micro_batch_tokens: int,
+        compute_dtype: str = "float32",
+        max_skipped_steps: int = 3,
         reference: PolicyModel | None = None,
+        reward_penalty: KLPenalty | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.policy = policy
         self.objective = objective
         self.optimizer_config = optimizer
-        self.settings = settings
         self.warmup_optimizer_steps = warmup_optimizer_steps
         self.temperature = temperature
+        self.micro_batch_tokens = micro_batch_tokens
+        self.compute_dtype: torch.dtype = getattr(torch, compute_dtype)
+        self.max_skipped_steps = max_skipped_steps
+        self.reward_penalty = reward_penalty
         # in a list, out of nn.Module's sight: frozen, and not part of a checkpoint
         self._reference = [reference] if reference is not None else []
         self.step_metrics: dict[str, float] = {}
@@ -75,7 +85,7 @@ class PolicyModule(L.LightningModule):
         if self._configured:
             return
         self._configured = True
-        dtype = getattr(torch, self.settings.compute_dtype)
+        dtype = self.compute_dtype
         if self.trainer.world_size > 1 or dtype != torch.float32:
             self._shard(MixedPrecisionPolicy() if dtype == torch.float32 else MixedPrecisionPolicy(dtype, torch.float32))
         for reference in self._reference:  # self.device is still the CPU here
@@ -99,7 +109,7 @@ class PolicyModule(L.LightningModule):
         """One optimizer step on the rows of ``batch`` [N]; every rank holds all N rows and computes its share.
 
         A step without a trained token, or with a loss or gradient that is not finite, leaves the weights as they are and is
-        counted. Raises NotFinite after ``settings.max_skipped_steps`` non-finite steps in a row.
+        counted. Raises NotFinite after ``max_skipped_steps`` non-finite steps in a row.
         """
         optimizer, schedule = cast(LightningOptimizer, self.optimizers()), cast(LRScheduler, self.lr_schedulers())
         if not batch["loss_mask"].any():
@@ -144,11 +154,19 @@ class PolicyModule(L.LightningModule):
         dtype = torch.promote_types(next(model.parameters()).dtype, torch.float32)
         log_probs = torch.zeros(batch[mask_key].shape, dtype=dtype, device=self.device)
         for rows in self._my_micro_batches(batch, mask_key):
-            micro = _crop(batch[rows])
+            micro = crop(batch[rows])
             statistics = self._statistics(model, micro, mask_key)
             if len(rows):  # an empty micro-batch only keeps the ranks' collectives in step
                 log_probs[rows, : statistics.log_probs.shape[1]] = statistics.log_probs
         return self._over_ranks(log_probs, "sum").to(came_from)
+
+    def pay_kl(self, rollouts: TensorDict) -> TensorDict:
+        """Rollouts [P, G] whose reward is less by the KL to the reference, where ``reward_penalty`` asks for it; else as they are."""
+        if self.reward_penalty is None:
+            return rollouts
+        rows = rollouts.select("input_ids", "response_mask").reshape(-1)
+        reference = self.score(rows, mask_key="response_mask", reference=True)
+        return subtract_kl(rollouts, reference.reshape(rollouts["response_mask"].shape), self.reward_penalty)
 
     def full_weights(self) -> Iterator[tuple[str, Tensor]]:
         """(Hugging Face name, whole tensor) of every parameter; a collective, so every rank has to iterate."""
@@ -168,7 +186,7 @@ class PolicyModule(L.LightningModule):
 
     @property
     def _alone(self) -> bool:
-        """Whether this rank holds all weights anyway: it gathers them (rounds them, that is) once a step, not in every pass."""
+        """One rank holds all weights, so it casts them to the compute dtype once per optimizer step instead of once per forward."""
         return self.trainer.world_size == 1
 
     def _accumulate_gradients(self, batch: TensorDict) -> tuple[float, dict[str, float]]:
@@ -181,25 +199,32 @@ class PolicyModule(L.LightningModule):
         if self.objective.kl_penalty.needs_reference:
             batch["reference_log_probs"] = self.score(batch, reference=True)
         loss = torch.zeros((), dtype=torch.float64, device=self.device)
-        metrics: dict[str, Tensor] = {}
+        sums: dict[str, Tensor] = {}
+        maxima: dict[str, Tensor] = {}
         micro_batches = self._my_micro_batches(batch, "loss_mask")
         for index, rows in enumerate(micro_batches, start=1):
             if isinstance(self.policy, FSDPModule):
                 self.policy.set_reshard_after_backward(not self._alone or index == len(micro_batches))
-            micro = _crop(batch[rows])
+            micro = crop(batch[rows])
             statistics = self._statistics(self.policy, micro, "loss_mask")
             output = self._objective(micro, statistics)
             # FSDP averages gradients over the ranks, while the weights already make the ranks' losses add up
             self.manual_backward(output.loss * self.trainer.world_size)
             loss += output.loss.detach()
-            _merge(metrics, output.metrics)
-        return float(self._over_ranks(loss, "sum")), self._step_means(metrics, int(mask.sum()))
+            for name, value in output.sums.items():
+                sums[name] = sums[name] + value if name in sums else value
+            for name, value in output.maxima.items():
+                maxima[name] = torch.maximum(maxima[name], value) if name in maxima else value
+        means = self._over_ranks(torch.stack(list(sums.values())), "sum") / int(mask.sum())
+        largest = self._over_ranks(torch.stack(list(maxima.values())), "max")
+        metrics = dict(zip((*sums, *maxima), [*means.tolist(), *largest.tolist()], strict=True))
+        return float(self._over_ranks(loss, "sum")), metrics
 
-    def _objective(self, micro: TensorDict, statistics: TokenStatistics) -> Any:
+    def _objective(self, micro: TensorDict, statistics: TokenStatistics) -> ObjectiveOutput:
         log_probs = statistics.log_probs
         return self.objective(
             log_probs=log_probs,
-            old_log_probs=micro.get("old_log_probs", log_probs.detach()),
+            old_log_probs=old_log_probs.within_update(micro, log_probs),
             advantages=micro["advantage"],
             mask=micro["loss_mask"],
             weights=micro["weights"],
@@ -215,9 +240,8 @@ class PolicyModule(L.LightningModule):
         advantages = batch["advantage"]
         if advantages.ndim == 1:
             advantages = advantages[:, None].expand_as(log_probs)
-        old_log_probs = batch.get("old_log_probs", log_probs)
         strategy = cast(StepClipStrategy, self.objective.clip_strategy)
-        return strategy.select(log_probs, old_log_probs, advantages, batch["loss_mask"])
+        return strategy.select(log_probs, old_log_probs.within_update(batch, log_probs), advantages, batch["loss_mask"])
 
     def _statistics(self, model: PolicyModel, micro: TensorDict, mask_key: str) -> TokenStatistics:
         return model(micro["input_ids"], micro[mask_key], self.temperature)
@@ -225,10 +249,12 @@ class PolicyModule(L.LightningModule):
     def _my_micro_batches(self, batch: TensorDict, mask_key: str) -> list[Tensor]:
         """This rank's micro-batches as row indices; rows that share a sequence of the layout stay together."""
         asked = batch[mask_key].any(-1).nonzero().squeeze(-1)  # rows that a shaper has emptied cost nothing
+        if not len(asked):
+            return []  # on every rank, for every rank holds all rows
         layout, mask = self.policy.layout, batch[mask_key][asked]
         sequences = layout.sequences(batch["input_ids"][asked], mask)
         plan = plan_micro_batches(
-            [each.tokens for each in sequences], self.settings.micro_batch_tokens, self.trainer.world_size, pads=layout.pads
+            [each.tokens for each in sequences], self.micro_batch_tokens, self.trainer.world_size, pads=layout.pads
         )
         return [
             asked[[row for index in micro_batch for row in sequences[index].rows]]
@@ -238,44 +264,15 @@ class PolicyModule(L.LightningModule):
     def _over_ranks(self, tensor: Tensor, operation: str) -> Tensor:
         return self.trainer.strategy.reduce(tensor, reduce_op=operation) if self.trainer.world_size > 1 else tensor
 
-    def _step_means(self, metrics: dict[str, Tensor], tokens: int) -> dict[str, float]:
-        """Per-token means of the summed metrics, maxima of those called ``_max``, over all ranks: two collectives."""
-        means: dict[str, float] = {}
-        for operation, scale in (("sum", tokens), ("max", 1)):
-            names = sorted(name for name in metrics if name.endswith("_max") == (operation == "max"))
-            values = self._over_ranks(torch.stack([metrics[name] for name in names]), operation) / scale
-            means.update(zip(names, values.tolist(), strict=True))
-        return means
-
     def _skip_not_finite(self, batch: TensorDict, loss: float, norm: float) -> None:
         self.not_finite_in_a_row += 1
         self.step_metrics["steps_not_finite"] = 1.0
         path = f"{self.trainer.default_root_dir}/not_finite_step_{self.trainer.global_step}_{self.not_finite_in_a_row}.pt"
         if self.trainer.is_global_zero:
             torch.save(batch.cpu().to_dict(), path)
-        if self.not_finite_in_a_row >= self.settings.max_skipped_steps:
+        if self.not_finite_in_a_row >= self.max_skipped_steps:
             raise NotFinite(
                 f"{self.not_finite_in_a_row} optimizer steps in a row had a loss ({loss}) or gradient norm ({norm}) that is "
-                f"not finite (trainer.max_skipped_steps={self.settings.max_skipped_steps}). No such step was applied; their "
+                f"not finite (trainer.max_skipped_steps={self.max_skipped_steps}). No such step was applied; their "
                 f"batches are in {self.trainer.default_root_dir}, the last one in {path}"
             )
-
-
-def _crop(micro: TensorDict) -> TensorDict:
-    """Cut the padding that the rows at hand do not need; an empty micro-batch becomes one row that trains nothing."""
-    if not len(micro):
-        blank = {
-            key: torch.zeros((1, 2), dtype=value.dtype, device=value.device) for key, value in micro.items() if value.ndim == 2
-        }
-        flat = {key: torch.zeros(1, dtype=value.dtype, device=value.device) for key, value in micro.items() if value.ndim == 1}
-        return TensorDict({**blank, **flat}, batch_size=[1])
-    length = int(row_lengths(micro).max())
-    return TensorDict(
-        {key: value[:, :length] if value.ndim == 2 else value for key, value in micro.items()}, batch_size=micro.batch_size
-    )
-
-
-def _merge(totals: dict[str, Tensor], metrics: dict[str, Tensor]) -> None:
-    for name, value in metrics.items():
-        combine = torch.maximum if name.endswith("_max") else torch.add
-        totals[name] = combine(totals[name], value) if name in totals else value

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Protocol
 
-import lightning as L
-from lightning.pytorch.callbacks import RichProgressBar
 from rich.console import Console
-
-from rltoolkit.training.data import rollout_data
-from rltoolkit.training.run_log import RunLog
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 SHOWN = {
     "accuracy": "acc {:.3f}",
@@ -23,61 +20,80 @@ SHOWN = {
 }
 
 
-def shown_metrics(log: RunLog) -> str:
+def shown_metrics(metrics: Mapping[str, float]) -> str:
     """The few metrics that fit on a line."""
-    return "  ".join(text.format(log.latest[name]) for name, text in SHOWN.items() if name in log.latest)
+    return "  ".join(text.format(metrics[name]) for name, text in SHOWN.items() if name in metrics)
 
 
-class ProgressBar(RichProgressBar):
-    """Lightning's rich bar, counting optimizer steps over the whole run."""
+class Display(Protocol):
+    """Is told how far the run is."""
 
-    def __init__(self, log: RunLog) -> None:
-        super().__init__(refresh_rate=4)
-        self.log_ = log
+    def start(self, optimizer_step: int) -> None:
+        """Training begins, or goes on, after this many optimizer steps."""
+
+    def collecting(self, kept: int, needed: int) -> None:
+        """A rollout step is being sampled."""
+
+    def trained(self, optimizer_step: int, rollout_step: int, rollout_step_finished: bool, metrics: Mapping[str, float]) -> None:
+        """An optimizer step was made."""
+
+    def stop(self) -> None:
+        """Training is over; harmless when called twice."""
+
+
+def display_for(console: Console, max_steps: int) -> Display:
+    """A bar on a terminal, lines elsewhere."""
+    return ProgressBar(console, max_steps) if console.is_terminal and not console.quiet else ProgressLines(console, max_steps)
+
+
+class ProgressBar:
+    """One bar over all optimizer steps."""
+
+    def __init__(self, console: Console, max_steps: int) -> None:
+        self._bar = Progress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
+            TextColumn("{task.fields[metrics]}"), console=console, refresh_per_second=4,
+        )  # fmt: skip
+        self._task = self._bar.add_task("rollout 1", total=max_steps, metrics="")
         self._rollout_step = 0
 
-    @property
-    def total_train_batches(self) -> int:
-        """Optimizer steps of the whole run."""
-        return self.trainer.max_steps
+    def start(self, optimizer_step: int) -> None:
+        """See ``Display``."""
+        self._bar.update(self._task, completed=optimizer_step)
+        self._bar.start()
 
-    def on_collecting(self, kept: int, needed: int) -> None:
-        """Show how far the sampling of a rollout step is."""
-        if self.progress is not None and self.train_progress_bar_id is not None:
-            self.progress.update(
-                self.train_progress_bar_id, description=f"rollout {self._rollout_step + 1}: {kept}/{needed} groups"
-            )
+    def collecting(self, kept: int, needed: int) -> None:
+        """See ``Display``."""
+        self._bar.update(self._task, description=f"rollout {self._rollout_step + 1}: {kept}/{needed} groups")
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
-        """Move the bar to the optimizer step reached."""
-        data = rollout_data(trainer)
-        self._rollout_step = data.collector.rollout_step
-        if self.train_progress_bar_id is None and not self.is_disabled:
-            self._initialize_train_progress_bar_id()
-        self._update(self.train_progress_bar_id, trainer.global_step)
-        if self.progress is not None and self.train_progress_bar_id is not None:
-            self.progress.update(self.train_progress_bar_id, description=f"rollout {self._rollout_step}")
-        self._update_metrics(trainer, pl_module)
-        self.refresh()
+    def trained(self, optimizer_step: int, rollout_step: int, rollout_step_finished: bool, metrics: Mapping[str, float]) -> None:
+        """See ``Display``."""
+        self._rollout_step = rollout_step
+        what = {"description": f"rollout {rollout_step}", "metrics": shown_metrics(metrics)}
+        self._bar.update(self._task, completed=optimizer_step, **what)  # type: ignore[arg-type]
 
-    def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
-        """Names and values beside the bar."""
-        return {"": shown_metrics(self.log_)}
-
-    def _get_train_description(self, current_epoch: int) -> str:
-        return f"rollout {self._rollout_step + 1}"
+    def stop(self) -> None:
+        """See ``Display``."""
+        self._bar.stop()
 
 
-class ProgressLines(L.Callback):
+class ProgressLines:
     """One line for each rollout step: for log files and terminals that cannot redraw."""
 
-    def __init__(self, log: RunLog, console: Console) -> None:
-        self.log_ = log
-        self.console = console
+    def __init__(self, console: Console, max_steps: int) -> None:
+        self._console, self._max_steps = console, max_steps
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
-        """Print when the rollout step's mini-batches are used up."""
-        data = rollout_data(trainer)
-        if data.rollout_step_finished and trainer.is_global_zero:
-            step = f"rollout {data.collector.rollout_step:>3}  optimizer step {trainer.global_step}/{trainer.max_steps}"
-            self.console.print(f"{step}  {shown_metrics(self.log_)}", highlight=False)
+    def start(self, optimizer_step: int) -> None:
+        """See ``Display``."""
+
+    def collecting(self, kept: int, needed: int) -> None:
+        """See ``Display``."""
+
+    def trained(self, optimizer_step: int, rollout_step: int, rollout_step_finished: bool, metrics: Mapping[str, float]) -> None:
+        """See ``Display``: prints when the rollout step's mini-batches are used up."""
+        if rollout_step_finished:
+            step = f"rollout {rollout_step:>3}  optimizer step {optimizer_step}/{self._max_steps}"
+            self._console.print(f"{step}  {shown_metrics(metrics)}", highlight=False)
+
+    def stop(self) -> None:
+        """See ``Display``."""

@@ -31,12 +31,16 @@ class ShardedStrategy(ModelParallelStrategy):
     The files are those that Lightning's strategy writes.
     """
 
-    _pending: Future | None = None
+    _pending: Future[Any] | None = None
 
     def setup_environment(self) -> None:
         """Start the process group, and another one for the threads that write: collectives of two threads must not meet."""
         super().setup_environment()
         self._writers = dist.new_group(backend="gloo")
+
+    def broadcast(self, obj: Any, src: int = 0) -> Any:
+        """Lightning's; a single rank has nobody to tell, and must not start gloo's thread (see ``save_checkpoint``)."""
+        return obj if self.world_size == 1 else super().broadcast(obj, src)
 
     def save_checkpoint(self, checkpoint: dict[str, Any], filepath: Any, storage_options: Any = None) -> None:
         """Begin to write ``checkpoint`` into the folder ``filepath``; ``wait_for_checkpoint`` says when it is there."""

@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-import lightning as L
 import torch
 from tensordict import TensorDict
 from torch import Tensor
 
 from rltoolkit.rollout_batch import row_lengths
-from rltoolkit.rollout_engine._parity import require_parity
-from rltoolkit.rollout_engine.base import RolloutEngine
-from rltoolkit.training.data import rollout_data
+from rltoolkit.rollout_engine import RolloutEngine
+from rltoolkit.rollout_engine._parity import Movement, parity_gap, require_common_movement, require_parity
 from rltoolkit.training.policy_module import PolicyModule
 
-PROBE_SEQUENCES = 1
 PROBE_TOKENS = 48
+PROBE_MOVEMENT = 0.1
+"""nats after which a probe has served: the next rollout step gives a new one"""
 
 
-class WeightSync(L.Callback):
-    """Sends the weights when a rollout step's last mini-batch is done, in memory, and compares log-probs on a probe.
+class Probe(NamedTuple):
+    """A row of tokens, and its log-probs on either side when they were first measured."""
+
+    tokens: list[int]
+    engine: list[Tensor]
+    trainer: list[Tensor]
+
+
+class WeightSync:
+    """Sends weights to the engine, in memory, and compares log-probs on a probe.
 
     Args:
         tolerance: largest accepted mean difference of a log-prob between engine and trainer.
@@ -30,51 +37,53 @@ class WeightSync(L.Callback):
 
     def __init__(self, tolerance: float) -> None:
         self.tolerance = tolerance
-        self.probe: list[list[int]] = []
         self.metrics: dict[str, float] = {}
+        """of the last sync, until ``forget``"""
+        self.sent_at = 0
+        """the optimizer step whose weights the engine holds"""
+        self._candidate: list[int] = []
+        self._probe: Probe | None = None
 
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """A resumed run starts with the engine on the model's files: give it the weights of the checkpoint."""
-        data = rollout_data(trainer)
-        assert isinstance(pl_module, PolicyModule)
-        if trainer.global_step:
-            self.sync(data.collector.engine, pl_module, data.collector.rollout_step)
+    def send(self, engine: RolloutEngine, module: PolicyModule, *, version: int, optimizer_step: int) -> None:
+        """Send, then check; a collective. Raises StaleWeights when the engine does not hold the weights that were trained."""
+        start = time.perf_counter()
+        engine.update_weights(module.full_weights(), version)
+        self.sent_at = optimizer_step
+        self.metrics = {"seconds_sync": time.perf_counter() - start}
+        if self._probe is not None or self._candidate:
+            self.metrics |= self._check(engine, module, version)
+            self.metrics["seconds_parity"] = time.perf_counter() - start - self.metrics["seconds_sync"]
 
-    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
-        """What was measured belongs to the mini-batch before."""
+    def forget(self) -> None:
+        """Forget the previous mini-batch's measurements."""
         self.metrics = {}
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
-        """Sync once the rollout step's mini-batches are used up."""
-        data = rollout_data(trainer)
-        assert isinstance(pl_module, PolicyModule)
-        if data.rollout_step_finished:
-            self.sync(data.collector.engine, pl_module, data.collector.rollout_step)
+    def remember_probe(self, rollouts: TensorDict) -> None:
+        """Keep a row of a new rollout step [P, G], cut short, in case a new probe is needed."""
+        row = rollouts.select("input_ids", "response_mask")[:1, 0]
+        length = int(row_lengths(row).clamp(max=PROBE_TOKENS))
+        self._candidate = row["input_ids"][0, :length].tolist()
 
     def state_dict(self) -> dict[str, Any]:
-        """The probe: a continued run makes the same check."""
-        return {"probe": self.probe}
+        """The probe: a continued run makes the same checks."""
+        return {"candidate": self._candidate, "probe": None if self._probe is None else tuple(self._probe)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the probe over."""
-        self.probe = state_dict["probe"]
+        self._candidate = state_dict["candidate"]
+        self._probe = None if state_dict["probe"] is None else Probe(*state_dict["probe"])
 
-    def sync(self, engine: RolloutEngine, module: PolicyModule, version: int) -> None:
-        """Send, then check. Raises StaleWeights when the copy differs."""
-        start = time.perf_counter()
-        engine.update_weights(module.full_weights(), version)
-        self.metrics = {"seconds_sync": time.perf_counter() - start}
-        if self.probe:
-            theirs, ours = engine.log_probs(self.probe), probe_log_probs(module, self.probe)
-            gap = require_parity(theirs, ours, tolerance=self.tolerance, version=version)
-            self.metrics |= {"sync_gap": gap.mean, "sync_gap_max": gap.largest}
-            self.metrics["seconds_parity"] = time.perf_counter() - start - self.metrics["seconds_sync"]
-
-    def remember_probe(self, rollouts: TensorDict) -> None:
-        """Take a few rows of a new rollout step [P, G], cut short, for the next check."""
-        rows = rollouts.select("input_ids", "response_mask")[:PROBE_SEQUENCES, 0]
-        lengths = row_lengths(rows).clamp(max=PROBE_TOKENS).tolist()
-        self.probe = [tokens[:length] for tokens, length in zip(rows["input_ids"].tolist(), lengths, strict=True)]
+    def _check(self, engine: RolloutEngine, module: PolicyModule, version: int) -> dict[str, float]:
+        tokens = self._candidate if self._probe is None else self._probe.tokens
+        theirs, ours = engine.log_probs([tokens]), probe_log_probs(module, [tokens])
+        gap = require_parity(theirs, ours, tolerance=self.tolerance, version=version)
+        if self._probe is None:
+            self._probe = Probe(tokens, theirs, [each.cpu() for each in ours])
+        movement = Movement(parity_gap(theirs, self._probe.engine).mean, parity_gap(ours, self._probe.trainer).mean)
+        require_common_movement(movement, version=version)
+        if movement.trainer > PROBE_MOVEMENT:
+            self._probe = None
+        return {"sync_gap": gap.mean, "sync_gap_max": gap.largest, "policy_movement": movement.trainer}
 
 
 @torch.no_grad()

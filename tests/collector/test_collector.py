@@ -13,7 +13,7 @@ from tensordict import TensorDict
 from rltoolkit.advantage_estimator import GroupCentered
 from rltoolkit.collector import Collector, GenerationLimit
 from rltoolkit.collector.prompt_stream import EncodedProblem, PromptStream
-from rltoolkit.collector.refill import AtLimit, Refill
+from rltoolkit.collector.refill import Refill
 from rltoolkit.prompt_sampler import Sequential
 from rltoolkit.reward_function import ExactMatch
 from rltoolkit.rollout_batch import text_entry
@@ -48,7 +48,7 @@ class TableEngine:
     def next_finished(self, timeout=None):
         keys = self.pick(list(self.running))
         self.log.append(("finish", keys))
-        return [(key, self.group(*self.running.pop(key))) for key in keys]
+        return (keys, torch.stack([self.group(*self.running.pop(key)) for key in keys])) if keys else None
 
     def group(self, row, seed):
         mask = torch.tensor([[False, True, True]] * 2)
@@ -84,7 +84,8 @@ def make(right, *, prompts=2, world=1, rank=0, gather=lambda item: [item], kept_
         all_gather=gather,
     )
     if kept_of_judged is not None:
-        collector._state.accepted, collector._state.judged = kept_of_judged
+        accepted, judged = kept_of_judged
+        collector.load_state_dict({**collector.state_dict(), "accepted": accepted, "judged": judged})
     return collector
 
 
@@ -150,6 +151,26 @@ def test_surplus_is_carried_with_its_version_and_comes_first_in_the_next_step():
     assert second.counters.carried_out == 1
 
 
+def test_a_groups_age_counts_rollout_steps_whatever_the_engine_calls_its_versions():
+    # a loop of one's own may count optimizer steps: version 40 in the second rollout step
+    collector = make([1] * 12, kept_of_judged=EXPECTS_HALF, max_carried_age=0)
+    collector.engine.version = 7
+    collector.collect()
+    collector.engine.version = 40
+    assert collector.collect().counters.dropped_groups == 3
+
+
+def test_carried_groups_are_marked():
+    collector = make([1] * 6, prompts=4, kept_of_judged=(8.0, 8.0))  # acceptance 1: 4 groups, none to spare
+    first = collector.collect()
+    assert not first.rollouts["carried"].any()
+    state = collector.state_dict()
+    spare = {**vars(collector._sample(1)[0][0]), "sampled_in": 0}
+    collector.load_state_dict({**state, "carried": [spare]})
+    # one group of an earlier step and three new ones, two responses each
+    assert collector.collect().rollouts["carried"].tolist() == [[True, True]] + [[False, False]] * 3
+
+
 def test_carried_groups_past_their_age_are_dropped_and_counted():
     collector = make([1] * 12, kept_of_judged=EXPECTS_HALF, max_carried_age=0)
     collector.collect()
@@ -190,7 +211,7 @@ def outcome(collector, steps=4):
     for version in range(steps):
         collector.engine.version = version
         step = collector.collect()
-        outcomes.append((kept(step), step.rollouts["input_ids"].tolist(), step.sampled["input_ids"].tolist(), step.counters))
+        outcomes.append((kept(step), step.rollouts["input_ids"].tolist(), step.sampled["prompt_index"].tolist(), step.counters))
     state = collector.state_dict()
     return outcomes, [group["position"] for group in state.pop("carried")], state
 
@@ -208,7 +229,7 @@ def test_the_order_in_which_groups_finish_changes_nothing(order, carry):
 
 @pytest.mark.parametrize("world", [2, 3])
 def test_several_ranks_collect_the_same_as_one(world, monkeypatch):
-    monkeypatch.setattr("rltoolkit.collector.EXCHANGE_SECONDS", 0.0)  # verdicts are exchanged as often as can be
+    monkeypatch.setattr("rltoolkit.collector.collector.EXCHANGE_SECONDS", 0.0)  # verdicts are exchanged as often as can be
     alone = outcome(make(MIXED, prompts=4))
     ranks = make_ranks(MIXED, world, prompts=4)
     for rank in ranks:
@@ -237,18 +258,40 @@ def test_an_interruption_changes_nothing():
     assert outcome(collector) == outcome(twin)
 
 
+def test_a_step_that_was_sampled_and_not_accepted_is_sampled_again():
+    # a signal can come at any point between the two, also when all groups are there
+    collector = make(MIXED, prompts=4)
+    before = collector.state_dict()
+    first = collector.sample()
+    assert collector.state_dict() == before
+    again = collector.sample()
+    assert (kept(again), again.rollouts["input_ids"].tolist()) == (kept(first), first.rollouts["input_ids"].tolist())
+    collector.accept(again)
+    assert collector.state_dict() != before
+
+
+def test_a_group_holds_its_own_memory_alone():
+    # all five finish in one batch; as a view of it a carried group would keep, and send to other ranks, all five
+    collector = make([1] * 5, kept_of_judged=EXPECTS_HALF)
+    collector.engine.pick = lambda running: running
+    collector.collect()
+    for group in collector.state_dict()["carried"]:
+        tokens = group["rollouts"]["input_ids"]
+        assert tokens.untyped_storage().nbytes() == tokens.nbytes == 2 * 3 * 8  # 2 responses x 3 tokens x int64
+
+
 def test_the_limit_raises_when_asked_or_when_nothing_was_kept():
     # at most 1 x 2 groups: problems 0 (all wrong) and 1 (mixed)
     with pytest.raises(GenerationLimit, match=r"kept 1 of prompts_per_step=2 groups after generating 2 .*1 all-wrong"):
-        make([0, 1], at_limit=AtLimit.RAISE, max_generation_batches=1).collect()
-    with pytest.raises(GenerationLimit, match="kept 0 of"):
-        make([0, 2], max_generation_batches=2).collect()
+        make([0, 1], at_limit="raise", max_generation_batches=1).collect()
+    with pytest.raises(GenerationLimit, match=r"kept 0 of .* or set collector\.at_limit=fill_with_rejected"):
+        make([0, 2], max_generation_batches=2).collect()  # train_partial is in force, so it is no advice
 
 
 def test_the_limit_trains_on_what_there_is_or_fills_up():
     partial = make([0, 1], max_generation_batches=1).collect()
     assert kept(partial) == [1]
-    filled = make([0, 1], max_generation_batches=1, at_limit=AtLimit.FILL_WITH_REJECTED).collect()
+    filled = make([0, 1], max_generation_batches=1, at_limit="fill_with_rejected").collect()
     assert (kept(filled), filled.counters.filled_groups) == ([1, 0], 1)
     assert filled.rollouts["advantage"][1].tolist() == [0.0, 0.0]  # equal rewards: nothing to learn
 

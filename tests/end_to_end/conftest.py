@@ -10,7 +10,7 @@ import pytest
 
 SMALL = [
     "model.skill_steps=20", "model.habit_steps=5", "prompts_per_step=8", "group_size=4", "mini_batch_size=16",
-    "evaluation.problems=8", "evaluation.k=2", "evaluation.every=0", "collector.at_limit=FILL_WITH_REJECTED",
+    "evaluation.problems=8", "evaluation.k=2", "evaluation.every=0", "collector.at_limit=fill_with_rejected",
     "collector.max_generation_batches=2", "trainer.checkpoint_every=1",
 ]  # fmt: skip
 

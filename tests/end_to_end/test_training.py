@@ -114,7 +114,7 @@ def test_ctrl_c_writes_a_checkpoint_and_exits_with_130(command, tmp_path, engine
 def test_a_sweep_goes_on_after_a_failure_reports_and_skips_what_is_finished(command, tmp_path):
     # after 25 steps of warm start nothing is right: dynamic sampling keeps no group, while naive GRPO trains on what there is
     overrides = ["+ablation=dynamic_sampling,naive_grpo", "rollout_engine=transformers", "trainer.max_steps=2",
-                 "hydra.sweep.subdir=${hydra.job.num}", f"hydra.sweep.dir={tmp_path}", "-m", "collector.at_limit=RAISE"]  # fmt: skip
+                 "hydra.sweep.subdir=${hydra.job.num}", f"hydra.sweep.dir={tmp_path}", "-m", "collector.at_limit=raise"]  # fmt: skip
     first = command(*overrides)
     assert first.returncode == 1, first.stdout + first.stderr
     assert "error: GenerationLimit: kept 0 of prompts_per_step=8" in " ".join(first.stderr.split())

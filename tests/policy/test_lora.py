@@ -4,16 +4,14 @@ import copy
 
 import pytest
 import torch
-from hydra import compose as hydra_compose
-from hydra import initialize_config_module
 from peft import LoraConfig, get_peft_model, inject_adapter_in_model
 from torch import nn
 
 from rltoolkit import registry
+from rltoolkit.errors import ConfigError
 from rltoolkit.policy.lora import LoRA, add_adapters, merge_adapters, merged_weights
 from rltoolkit.policy.policy import PolicyModel
 from rltoolkit.run import compose
-from rltoolkit.run.config import ConfigError
 
 LINEAR = ["down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj"]
 INPUT_IDS = torch.tensor([[3, 7, 1, 9, 2, 11], [5, 5, 8, 0, 6, 4]])
@@ -135,20 +133,26 @@ def test_the_seed_decides_a_and_leaves_other_random_numbers_alone():
 
 
 def test_values_that_cannot_be():
-    with pytest.raises(ValueError, match=r"model\.lora\.rank=-1 .* at least 0"):
+    with pytest.raises(ValueError, match=r"^lora\.rank=-1: must be at least 0"):
         LoRA(rank=-1)
-    with pytest.raises(ValueError, match=r"model\.lora\.alpha=0 .* at least 1"):
+    with pytest.raises(ValueError, match=r"^lora\.alpha=0: must be at least 1"):
         LoRA(rank=1, alpha=0)
-    with pytest.raises(ValueError, match=r"model\.lora\.target_modules=\('q_proj', 'lm_head'\) .* among down_proj, .*, v_proj"):
-        with_adapters(LoRA(rank=1, target_modules=("q_proj", "lm_head")), tie=False)
+    with pytest.raises(ValueError, match=r"^lora\.target_modules=\['q_proj', 'lm_head'\]: must be among down_proj, .*, v_proj"):
+        with_adapters(LoRA(rank=1, target_modules=["q_proj", "lm_head"]), tie=False)
+
+
+def test_a_model_without_linear_layers_is_refused():
+    """GPT-2 keeps its weights in Conv1D layers."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=12, n_embd=16, n_layer=1, n_head=2))
+    with pytest.raises(ValueError, match=r"lora\.rank=2: the decoder layers of GPT2LMHeadModel have no linear layers"):
+        add_adapters(model, LoRA(rank=2), seed=0)
 
 
 @pytest.mark.parametrize("model", registry.names("model"))
 def test_the_keys_are_the_same_for_every_model(model):
-    compose.publish()
-    with initialize_config_module("rltoolkit.conf", version_base=None):
-        cfg = hydra_compose("config", [f"model={model}", "lora.rank=4", "lora.target_modules=[q_proj]"])
-    assert compose.build(cfg).lora == LoRA(rank=4, alpha=32, target_modules=("q_proj",))
-    cfg.lora.rank = -1
-    with pytest.raises(ConfigError, match=r"model\.lora\.rank=-1"):
-        compose.build(cfg)
+    run = compose.load(f"model={model}", "lora.rank=4", "lora.target_modules=[q_proj]")
+    assert run.config.lora == LoRA(rank=4, alpha=32, target_modules=["q_proj"])
+    with pytest.raises(ConfigError, match=r"lora\.rank=-1"):
+        compose.load(f"model={model}", "lora.rank=-1")

@@ -38,6 +38,12 @@ def random_model(*, tied: bool, seed: int):
 
 
 def save_checkpoint(folder: Path, *, tied: bool) -> Path:
+    save_tokenizer(folder)
+    random_model(tied=tied, seed=0).save_pretrained(folder)
+    return folder
+
+
+def save_tokenizer(folder: Path) -> None:
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -46,8 +52,6 @@ def save_checkpoint(folder: Path, *, tied: bool) -> Path:
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
     tokenizer.decoder = decoders.Fuse()
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="#", pad_token="#", unk_token="_").save_pretrained(folder)
-    random_model(tied=tied, seed=0).save_pretrained(folder)
-    return folder
 
 
 def reference_log_probs(model, sequence: Sequence[int], temperature: float = 1.0) -> Tensor:
@@ -56,6 +60,13 @@ def reference_log_probs(model, sequence: Sequence[int], temperature: float = 1.0
     with torch.no_grad():
         logits = model(tokens[None], use_cache=False).logits[0, :-1]
     return (logits / temperature).log_softmax(-1).gather(-1, tokens[1:, None]).squeeze(-1)
+
+
+def add(groups, finished):
+    """Cut what finished together, (k keys, rollouts [k, G]), into its groups."""
+    keys, rollouts = finished
+    assert not groups.keys() & set(keys)
+    groups.update(zip(keys, rollouts.unbind(0), strict=True))
 
 
 @pytest.fixture(scope="session")

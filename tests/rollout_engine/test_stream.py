@@ -12,7 +12,7 @@ import torch
 
 from rltoolkit.rollout_engine import Sampling, Transformers
 
-from .conftest import MAX_LENGTH
+from .conftest import MAX_LENGTH, add
 
 PROMPTS = [[2, 12, 3], [4, 5, 6, 7, 8, 9, 10], [20, 21, 22, 23], [30]]
 SEEDS = [0, 1, 2, 3]
@@ -23,10 +23,9 @@ def finish(stream, count):
     """Wait for so many groups: {key: rollouts [G]}."""
     groups = {}
     while len(groups) < count:
-        finished = dict(stream.next_finished())
+        finished = stream.next_finished()
         assert finished, "returned without a group, without a timeout"
-        assert not groups.keys() & finished.keys()
-        groups |= finished
+        add(groups, finished)
     return groups
 
 
@@ -45,7 +44,7 @@ def test_groups_are_those_of_generate_under_their_keys(engine):
     with engine.stream(4, SAMPLING) as stream:
         stream.submit([10, 7, 3, 5], PROMPTS, SEEDS)
         groups = finish(stream, 4)
-        assert stream.next_finished() == []
+        assert stream.next_finished() is None
     for key, expected in zip([10, 7, 3, 5], together.unbind(0), strict=True):
         assert groups[key].batch_size == (4,)
         assert_same(groups[key], expected)
@@ -55,7 +54,7 @@ def test_groups_can_be_added_while_others_run(engine):
     together = engine.generate(PROMPTS, 8, SAMPLING, SEEDS)
     with engine.stream(8, SAMPLING) as stream:
         stream.submit([0, 1], PROMPTS[:2], SEEDS[:2])
-        assert stream.next_finished(timeout=0.0) == []  # one token each: of 16 responses some are longer
+        assert stream.next_finished(timeout=0.0) is None  # one token each: of 16 responses some are longer
         stream.submit([2, 3], PROMPTS[2:], SEEDS[2:])
         groups = finish(stream, 4)
     for key, expected in enumerate(together.unbind(0)):
@@ -66,7 +65,7 @@ def test_when_an_added_group_starts(engine):
     # Group 1 has room for 48 - 46 = 2 tokens, group 0 for 47. vLLM takes it into the running batch, transformers into the next.
     with engine.stream(8, Sampling(max_new_tokens=100)) as stream:
         stream.submit([0], [[30]], [0])
-        assert stream.next_finished(timeout=0.0) == []
+        assert stream.next_finished(timeout=0.0) is None
         stream.submit([1], [[2] * (MAX_LENGTH - 2)], [1])
         assert list(finish(stream, 2)) == {"VLLMEngine": [1, 0], "TransformersEngine": [0, 1]}[type(engine).__name__]
 

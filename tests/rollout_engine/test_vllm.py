@@ -7,7 +7,9 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
+from pathlib import Path
 
 import psutil
 import pytest
@@ -15,8 +17,9 @@ import torch
 
 from rltoolkit.rollout_batch import stack_groups
 from rltoolkit.rollout_engine import VLLM, EngineDied, Sampling
+from rltoolkit.rollout_engine._vllm.worker import SharedFile
 
-from .conftest import MAX_LENGTH, random_model, reference_log_probs
+from .conftest import MAX_LENGTH, add, random_model, reference_log_probs
 
 PROMPTS = [[2, 3, 4]] * 64
 
@@ -41,7 +44,7 @@ def test_a_missing_vllm_names_the_extras_and_the_alternative(checkpoint, monkeyp
 @pytest.mark.parametrize("setting", [{"max_num_seqs": 0}, {"kv_cache_gib": 0.0}, {"gpu_memory_utilization": 1.5}])
 def test_settings_out_of_range_are_refused(setting):
     (field,) = setting
-    with pytest.raises(ValueError, match=rf"rollout_engine\.{field}=.* \(vllm\)"):
+    with pytest.raises(ValueError, match=rf"rollout_engine\.{field}=.* \(rollout_engine=vllm\)"):
         VLLM(**setting)
 
 
@@ -84,8 +87,9 @@ def test_other_calls_are_refused_while_groups_are_in_flight(vllm_engine):
         stream.submit([0], PROMPTS[:1], [0])
         with pytest.raises(RuntimeError, match="groups of a stream are in flight"):
             vllm_engine.log_probs([[2, 3]])
-        (finished,) = stream.next_finished()
-        assert finished[0] == 0
+        keys, rollouts = stream.next_finished()
+        assert keys == [0]
+        assert rollouts.batch_size == (1, 2)
         vllm_engine.log_probs([[2, 3]])
 
 
@@ -118,12 +122,11 @@ def test_an_engine_in_a_subprocess_takes_weights_and_survives_one_death_a_step(c
     with engine.stream(2, sampling) as stream:
         stream.submit(range(32), PROMPTS[:32], range(32))
         while not groups:
-            groups.update(stream.next_finished())
+            add(groups, stream.next_finished())
         kill_engine()
         stream.submit(range(32, 64), PROMPTS[32:], range(32, 64))
         while finished := stream.next_finished():
-            assert not groups.keys() & dict(finished).keys()
-            groups.update(finished)
+            add(groups, finished)
     after = stack_groups(groups[key] for key in range(64))
     assert torch.equal(after["input_ids"], before["input_ids"])
     assert after["policy_version"].unique().tolist() == [2]
@@ -143,3 +146,30 @@ def test_an_engine_in_a_subprocess_takes_weights_and_survives_one_death_a_step(c
     assert not alive
     with pytest.raises(EngineDied, match="closed"):
         engine.log_probs([sequence])
+
+
+def test_a_killed_trainer_leaves_no_engine_and_its_weights_go_at_the_next_start(checkpoint):
+    pytest.importorskip("vllm")
+    shared = Path("/dev/shm") if Path("/dev/shm").is_dir() else Path(tempfile.gettempdir())
+    command = [sys.executable, "-m", "tests.rollout_engine.killed_trainer", str(checkpoint(True))]
+    trainer = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])
+    try:
+        line = next(line for line in trainer.stdout if line.startswith("processes"))
+        engine = [psutil.Process(int(pid)) for pid in line.split()[1:]]
+        assert any(process.name().startswith("VLLM") for process in engine)
+        (weights,) = shared.glob(f"rltoolkit-weights-*-{trainer.pid}-*")
+    finally:
+        trainer.kill()
+        trainer.wait()
+        trainer.stdout.close()
+    _, alive = psutil.wait_procs(engine, timeout=30)
+    assert not alive
+    assert weights.exists()  # nobody was left to remove it
+
+    mine = SharedFile()
+    assert not weights.exists()
+    assert mine.path.exists()
+    SharedFile().close()  # another engine of a process that lives takes only its own
+    assert mine.path.exists()
+    mine.close()
+    assert not mine.path.parent.exists()

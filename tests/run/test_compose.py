@@ -8,10 +8,12 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_module
 from omegaconf import DictConfig
 
-from rltoolkit import registry
+from rltoolkit import old_log_probs, registry
+from rltoolkit.component import name_of
+from rltoolkit.errors import ConfigError
 from rltoolkit.run import compose
-from rltoolkit.run.config import ConfigError
-from rltoolkit.run.plan import step_plan, validate, validate_hardware
+from rltoolkit.run.compose import load
+from rltoolkit.run.hardware import validate_hardware
 
 CONF = Path(__file__).parents[2] / "conf"
 TABLE_1 = ["naive_grpo", "overlong_filtering", "clip_higher", "soft_overlong_punishment", "token_level_loss", "dynamic_sampling"]
@@ -29,33 +31,56 @@ def composed(*overrides: str) -> DictConfig:
 
 @pytest.mark.parametrize("preset", options("preset"))
 def test_every_preset_composes_and_its_numbers_agree(preset):
-    cfg = composed(f"preset={preset}")
-    assert step_plan(cfg).optimizer_steps_per_rollout == cfg.prompts_per_step * cfg.group_size // cfg.mini_batch_size
-    compose.build(cfg)
+    run = load(f"preset={preset}")
+    config = run.config
+    assert run.plan.optimizer_steps_per_rollout == config.prompts_per_step * config.group_size // config.mini_batch_size
+    assert config.evaluation.max_new_tokens == config.sampling.max_new_tokens  # unless it is set
+    assert config.trainer.largest_sync_gap == {"float32": 1e-3, "bfloat16": 0.2}[config.trainer.compute_dtype]
 
 
-@pytest.mark.parametrize("group", ["experiment", "ablation", "logger"])
+@pytest.mark.parametrize(
+    ("experiment", "chosen"),
+    [
+        ("grpo", ("symmetric", "sequence_mean", [], [])),
+        ("dapo", ("clip_higher", "token_mean", ["overlong_filtering", "soft_overlong_punishment"], ["dynamic_sampling"])),
+        ("dapo_released", ("clip_higher", "token_mean", ["soft_overlong_punishment"], ["dynamic_sampling"])),
+    ],
+)
+def test_what_the_experiments_choose(experiment, chosen):
+    parts = load(f"+experiment={experiment}").components
+    lists = [name_of(each) for each in parts.reward_shaper], [name_of(each) for each in parts.sampler_filter]
+    assert (name_of(parts.clip_strategy), name_of(parts.loss_aggregator), *lists) == chosen
+
+
+@pytest.mark.parametrize("group", ["experiment", "ablation"])
 def test_every_option_of_a_group_composes(group):
     for name in options(group):
         if name != "dapo_ablation":  # a sweep: its own key is Hydra's
-            compose.build(composed(f"{'' if group == 'logger' else '+'}{group}={name}", "hydra.run.dir=x"))
+            run = load(f"+{group}={name}")
+            assert run.stamps[group] == name
+
+
+@pytest.mark.parametrize("logger", options("logger"))
+def test_a_logger_writes_into_the_folder_of_the_run(logger):
+    chosen = load(f"logger={logger}").config.logger
+    assert [node["save_dir"] for node in chosen.values()] == ([] if logger == "none" else ["{folder}"])
 
 
 @pytest.mark.parametrize("kind", registry.kinds())
 def test_every_component_is_an_option(kind):
     for name in registry.names(kind):
-        choice = f"{kind}=[{name}]" if kind in compose.SEVERAL else f"{kind}={name}"
+        choice = f"{kind}=[{name}]" if kind in registry.SEVERAL else f"{kind}={name}"
         cfg = composed(choice)
-        node = cfg[kind][name] if kind in compose.SEVERAL else cfg[kind]
+        node = cfg[kind][name] if kind in registry.SEVERAL else cfg[kind]
         assert node._target_.endswith(registry.get(kind, name).__qualname__)
 
 
 def test_the_paper_preset_holds_the_papers_numbers():
-    cfg = composed("preset=paper")
-    plan = step_plan(cfg)
+    run = load("preset=paper")
+    plan, config = run.plan, run.config
     # 512 prompts x 16 responses = 8,192; mini-batches of 512 -> 16 updates; warm-up 20 rollout steps = 320 updates
     assert (plan.responses_per_step, plan.optimizer_steps_per_rollout, plan.warmup_optimizer_steps) == (8192, 16, 320)
-    assert (cfg.sampling.max_new_tokens, cfg.cache_length, cfg.optimizer.learning_rate) == (20480, 4096, 1e-6)
+    assert (config.sampling.max_new_tokens, config.cache_length, config.optimizer.learning_rate) == (20480, 4096, 1e-6)
 
 
 def test_each_row_of_table_1_changes_exactly_one_thing():
@@ -63,7 +88,7 @@ def test_each_row_of_table_1_changes_exactly_one_thing():
         cfg = composed(f"+ablation={row}")
         kinds = ("advantage_estimator", "clip_strategy", "loss_aggregator", "kl_penalty", "importance_correction")
         chosen = {kind: cfg[kind]._target_ for kind in kinds}
-        return chosen | {kind: tuple(cfg[kind]) for kind in compose.SEVERAL}
+        return chosen | {kind: tuple(cfg[kind]) for kind in registry.SEVERAL}
 
     rows = [components(row) for row in TABLE_1]
     for before, after in pairwise(rows):
@@ -71,14 +96,15 @@ def test_each_row_of_table_1_changes_exactly_one_thing():
     assert rows[-1]["sampler_filter"] == ("dynamic_sampling",)
 
 
-def test_the_released_recipe_has_no_overlong_filtering():
-    assert list(composed("+experiment=dapo_released").reward_shaper) == ["soft_overlong_punishment"]
-
-
 def test_length_based_shapers_follow_the_runs_own_limit():
-    cfg = composed("+experiment=dapo", "sampling.max_new_tokens=40", "cache_length=10")
-    shaper = compose.build(cfg).reward_shapers[1]
+    shaper = load("+experiment=dapo", "sampling.max_new_tokens=40", "cache_length=10").components.reward_shaper[1]
     assert (shaper.max_length, shaper.cache_length) == (40, 10)
+
+
+@pytest.mark.parametrize("preset", ["laptop", "smollm2", "paper"])
+def test_a_field_that_is_only_called_like_a_token_limit_keeps_its_default(preset):
+    # characters of an expression, not tokens of a response
+    assert load(f"preset={preset}", "reward_function=countdown").components.reward_function.max_length == 200
 
 
 @pytest.mark.parametrize(
@@ -87,9 +113,9 @@ def test_length_based_shapers_follow_the_runs_own_limit():
         (["mini_batch_size=48"], r"mini_batch_size=48 must divide prompts_per_step x group_size = 64 x 8 = 512"),
         (["group_size=1", "mini_batch_size=64"], r"group_size=1: advantage_estimator=group_normalized .* at least 2"),
         (["sampling.top_p=0.9"], r"sampling\.top_p=0\.9: must be 1 in training"),
-        (["+experiment=dapo", "cache_length=56"], r"reward_shaper\.cache_length=56"),
+        (["+experiment=dapo", "cache_length=56"], r"reward_shaper\.soft_overlong_punishment\.cache_length=56: must be"),
         (["sampling.max_new_tokens=5000"], r"longer than the model's context of \d+ tokens"),
-        (["clip_strategy=clip_higher", "clip_strategy.epsilon_low=1.5"], r"clip_strategy\.epsilon_low=1\.5 .*in \[0, 1\)"),
+        (["clip_strategy=clip_higher", "clip_strategy.epsilon_low=1.5"], r"clip_strategy\.epsilon_low=1\.5: must be in \[0, 1\)"),
         (["trainer.micro_batch_tokens=50"], r"trainer\.micro_batch_tokens=50: must hold one whole row"),
         (["trainer.max_steps=0"], r"trainer\.max_steps=0: must be greater than 0"),
         (["optimizer.warmup_rollout_steps=3"], r"set one of them"),
@@ -102,22 +128,28 @@ def test_length_based_shapers_follow_the_runs_own_limit():
             ["+experiment=dapo", "advantage_estimator=max_rl"],
             r"reward_shaper=\[soft_overlong_punishment\]: advantage_estimator=max_rl .* set reward_shaper=\[overlong_filtering\]",
         ),
-        (["verifier_timeout=0"], r"verifier_timeout=0\.0: must be greater than 0"),
+        (["verifier_timeout=0"], r"^verifier_timeout=0\.0: must be greater than 0"),
+        (["trainer.log_rollouts_every=-1"], r"trainer\.log_rollouts_every=-1: must be at least 0"),
+        (["evaluation.top_p=0"], r"evaluation\.top_p=0\.0: must be in \(0, 1\]"),
+        (["collector.at_limit=stop"], r"collector\.at_limit=stop: must be one of raise, train_partial, fill_with_rejected"),
+        (["lora.rank=-1"], r"lora\.rank=-1: must be at least 0"),
+        (["sampling.max_prompt_tokens=???"], r"sampling\.max_prompt_tokens must be given"),
         (["trainer.old_log_probs=vllm"], r"trainer\.old_log_probs=vllm: must be one of auto, trainer, engine"),
         (
             ["trainer.old_log_probs=engine", "importance_correction=tis"],
             r"trainer\.old_log_probs=engine: importance_correction=tis .* would find no difference",
         ),
-        (["trainer.compute_dtype=int8"], r"trainer\.compute_dtype=int8: must be one of bfloat16"),
+        # gradients of 1 / (tokens of the step) underflow in float16 without loss scaling
+        (["trainer.compute_dtype=float16"], r"trainer\.compute_dtype=float16: must be one of float32, bfloat16"),
     ],
 )
 def test_contradictions_are_refused_with_the_numbers(overrides, message):
     with pytest.raises(ConfigError, match=message):
-        validate(composed(*overrides))
+        load(*overrides)
 
 
 def test_what_shapes_the_mask_alone_goes_with_verdicts():
-    validate(composed("reward_shaper=[overlong_filtering]", "advantage_estimator=max_rl"))
+    load("reward_shaper=[overlong_filtering]", "advantage_estimator=max_rl")
 
 
 @pytest.mark.parametrize(
@@ -133,9 +165,10 @@ def test_what_shapes_the_mask_alone_goes_with_verdicts():
 def test_whose_log_probs_are_the_old_ones(asked, updates, taken):
     # 8 prompts x 4 responses = 32
     sizes = ["prompts_per_step=8", "group_size=4", f"mini_batch_size={32 // updates}"]
-    assert step_plan(composed(*sizes, f"trainer.old_log_probs={asked}")).old_log_probs == taken
+    run = load(*sizes, f"trainer.old_log_probs={asked}")
+    assert old_log_probs.source(run.config.trainer.old_log_probs, run.plan.optimizer_steps_per_rollout) == taken
 
 
 def test_a_preset_this_machine_cannot_run_says_so():
     with pytest.raises(ConfigError, match=r"needs 128 GPUs .*preset=laptop runs on a CPU"):
-        validate_hardware(composed("preset=paper"))
+        validate_hardware(load("preset=paper").config)

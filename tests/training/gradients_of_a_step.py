@@ -23,7 +23,7 @@ from rltoolkit.objective import PolicyObjective
 from rltoolkit.policy.layout import LAYOUTS
 from rltoolkit.policy.lora import whole
 from rltoolkit.policy.policy import PolicyModel
-from rltoolkit.run.config import OptimizerConfig, TrainerConfig
+from rltoolkit.run.config import OptimizerConfig
 from rltoolkit.training.policy_module import PolicyModule
 
 VOCABULARY = 13
@@ -68,6 +68,7 @@ def rollout_rows(dtype: torch.dtype) -> TensorDict:
             "response_mask": response_mask,
             "loss_mask": loss_mask,
             "old_log_probs": -2.5 + 0.3 * noise[0],
+            "scored_in_update": torch.zeros(rows, dtype=torch.bool),
             "rollout_log_probs": -2.5 + 0.3 * noise[1],
             "advantage": torch.randn(rows, generator=generator, dtype=torch.float64).to(dtype),
             "group_index": torch.arange(rows) // 3,
@@ -106,7 +107,7 @@ class EveryWay(L.Callback):
         aggregator, layout, budget = self.ways[index]
         module.objective = objective(aggregators()[aggregator])
         module.policy.layout = LAYOUTS[layout]
-        module.settings.micro_batch_tokens = BUDGETS[budget]
+        module.micro_batch_tokens = BUDGETS[budget]
 
     def on_train_batch_end(self, trainer: L.Trainer, module: PolicyModule, outputs: Any, batch: Any, index: int) -> None:
         """Whole gradients, gathered from all ranks."""
@@ -143,9 +144,10 @@ def main() -> None:
         policy=PolicyModel(causal_lm(dtype), chunk_logits=7 * VOCABULARY),
         objective=objective(aggregators()["token_mean"]),
         optimizer=OptimizerConfig(learning_rate=0.0, weight_decay=0.0, gradient_clip=1e9),
-        settings=TrainerConfig(compute_dtype=asked.compute_dtype),
         warmup_optimizer_steps=0,
         temperature=TEMPERATURE,
+        micro_batch_tokens=1,  # EveryWay sets it
+        compute_dtype=asked.compute_dtype,
     )
     trainer = L.Trainer(
         accelerator="cpu",

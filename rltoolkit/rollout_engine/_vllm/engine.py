@@ -22,6 +22,7 @@ from rltoolkit.rollout_engine._vllm.process_state import (
     kept_process_group,
     preserved_globals,
     quiet_stderr,
+    recorded_decorations,
 )
 from rltoolkit.rollout_engine._vllm.worker import SharedFile, memory_handles, watched_processes
 from rltoolkit.rollout_engine.base import EngineDied, Sampling
@@ -63,11 +64,16 @@ class VLLMEngine:
             _prepare_environment(subprocess, "INFO" if verbose else "ERROR")
             vllm = _import_vllm()
             vllm.envs.disable_envs_cache()  # an engine started earlier froze the environment as it was then
-            self._llm: Any = vllm.LLM(**arguments)
+            with recorded_decorations() if self._in_process else contextlib.nullcontext() as decorated:
+                self._llm: Any = vllm.LLM(**arguments)
+            if decorated:
+                self._llm.collective_rpc("undecorate", args=(decorated,))
         self._running: dict[str, int] = {}  # vLLM's request id -> our key
         worker_in_process = self._in_process and arguments["tensor_parallel_size"] == 1
         self._file = None if worker_in_process else SharedFile()
         self._processes = [] if self._in_process else watched_processes(self._llm.llm_engine.engine_core)
+        for process in self._processes:
+            self._llm.collective_rpc("end_with_trainer", args=(os.getpid(), process.pid))
 
     def generate(self, prompts: Sequence[Sequence[int]], group_size: int, sampling: Sampling, seeds: Sequence[int]) -> TensorDict:
         """See ``RolloutEngine.generate``. Ctrl-C drops what was running; the engine can be used again."""

@@ -8,8 +8,9 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -62,6 +63,59 @@ def quiet_stderr() -> Iterator[None]:
             sys.stderr.flush()
             os.dup2(terminal, 2)
             os.close(terminal)
+
+
+@contextmanager
+def recorded_decorations() -> Iterator[list[Decorated]]:
+    """Around the engine's start: collects the transformers classes that vLLM changes in place; see ``undecorate``."""
+    from vllm.model_executor.models.transformers import base
+
+    module: Any = base
+    decorate, found = module.support_torch_compile, []
+
+    def recording(**options: Any) -> Callable[[type], type]:
+        def apply(cls: type) -> type:
+            found.append(Decorated(cls, cls.__bases__, dict(vars(cls))))
+            return decorate(**options)(cls)
+
+        return apply
+
+    module.support_torch_compile = recording
+    try:
+        yield found
+    finally:
+        module.support_torch_compile = decorate
+
+
+class Decorated(NamedTuple):
+    """A class as it was before vLLM decorated it."""
+
+    cls: type
+    bases: tuple[type, ...]
+    attributes: dict[str, Any]
+
+
+def undecorate(decorated: Iterable[Decorated], model: torch.nn.Module) -> None:
+    """Give classes back as they were, and the modules of ``model`` a subclass with what vLLM added.
+
+    Architectures that vLLM has no code of its own for (OLMo-2, GPT-NeoX) run on transformers' class, which vLLM decorates for
+    compilation. Instances made before, the trainer's model, would lack what the decorated class expects.
+    """
+    for cls, bases, attributes in decorated:
+        added = {name: value for name, value in vars(cls).items() if attributes.get(name) is not value}
+        if not added:
+            continue  # decorated twice: the second time changed nothing
+        wrappers = tuple(base for base in cls.__bases__ if base not in bases)
+        cls.__bases__ = bases
+        for name in added:
+            if name in attributes:
+                setattr(cls, name, attributes[name])
+            else:
+                delattr(cls, name)
+        engine_cls = type(cls.__name__, (cls, *wrappers), {**added, "__module__": cls.__module__})
+        for module in model.modules():
+            if type(module) is cls:
+                module.__class__ = engine_cls
 
 
 @contextmanager

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing.connection
+import os
 import pickle
+import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Iterable
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
@@ -13,6 +17,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from rltoolkit.rollout_engine._vllm.process_state import Decorated, undecorate
 
 
 class WeightReload:
@@ -25,22 +31,60 @@ class WeightReload:
         """Load tensors under their checkpoint names, through the model's own loader (fused and sharded weights included)."""
         from vllm.config import set_current_vllm_config
 
+        model = self.model_runner.get_model()
         with set_current_vllm_config(self.vllm_config):
+            _forget_packed_experts(model)
             self.model_runner.reload_weights(weights_iterator=iter(weights), is_checkpoint_format=True)
-            head: Any = getattr(self.model_runner.get_model(), "lm_head", None)
+            head: Any = getattr(model, "lm_head", None)
             if hasattr(head, "cpu_linear"):
                 # A head tied to the embeddings is not reloaded itself, and on the CPU it keeps a packed copy of the old weights.
                 head.quant_method.process_weights_after_loading(head)
 
+    def undecorate(self, decorated: Iterable[Decorated]) -> None:
+        """Take vLLM's decorations off transformers' classes; for a worker in the trainer's process."""
+        undecorate(decorated, self.model_runner.get_model())
+
     def replace_weights_from(self, path: str) -> None:
         """The same, from a file that ``torch.save`` wrote."""
         self.replace_weights(torch.load(path, map_location="cpu", mmap=True).items())
+
+    def end_with_trainer(self, trainer: int, engine: int) -> None:
+        """End the engine when the trainer is gone; the arguments are process ids."""
+        threading.Thread(target=_end_with_trainer, args=(trainer, engine), name="rollout-engine-end", daemon=True).start()
 
     def replace_weights_by_handle(self, handles: bytes) -> None:
         """The same, read where the trainer holds them; see ``memory_handles``."""
         self.replace_weights(pickle.loads(handles))
         if torch.cuda.is_available():
             torch.cuda.synchronize()  # the trainer may change them when this returns
+
+
+def _forget_packed_experts(model: torch.nn.Module) -> None:
+    """Let vLLM pack a mixture's experts again when they are reloaded.
+
+    Its CPU kernel computes with packed experts. vLLM packs them when it makes the kernel, and makes it once: a reload would write plain
+    weights where packed ones are expected. Without a kernel it makes a new one, and packs.
+    """
+    for module in model.modules():
+        method: Any = getattr(module, "quant_method", None)
+        experts = getattr(getattr(method, "moe_kernel", None), "fused_experts", None)
+        if type(experts).__module__.endswith(".cpu_moe"):
+            method.moe_kernel = None
+
+
+def _end_with_trainer(trainer: int, engine: int) -> None:
+    """Wait until the engine's process is no longer the trainer's child, then end it and this worker.
+
+    A trainer that is killed (SIGKILL, out of memory) tells nobody, and vLLM would keep its memory for ever.
+    """
+    import psutil  # vLLM brings it
+
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(engine)
+        while process.ppid() == trainer:
+            time.sleep(1)
+        process.kill()
+    os._exit(1)
 
 
 def watched_processes(core: Any) -> list[Any]:
@@ -75,11 +119,16 @@ def memory_handles(weights: Iterable[tuple[str, Tensor]]) -> bytes:
 
 
 class SharedFile:
-    """A file for weights, in memory where the system has /dev/shm; it is written anew for each sync, and gone after ``close``."""
+    """A file for weights, in memory where the system has /dev/shm; it is written anew for each sync, and gone after ``close``.
+
+    Its folder's name holds the id of its process, so that a later one can remove what a killed one has left behind.
+    """
 
     def __init__(self) -> None:
         shared = Path("/dev/shm")
-        self._folder = tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else None)
+        folder = shared if shared.is_dir() else Path(tempfile.gettempdir())
+        _remove_orphans(folder)
+        self._folder = tempfile.TemporaryDirectory(prefix=f"{_shared_prefix()}{os.getpid()}-", dir=folder)
         self.path = Path(self._folder.name) / "weights.pt"
         self.path.touch()
 
@@ -92,3 +141,28 @@ class SharedFile:
     def close(self) -> None:
         """Remove the file."""
         self._folder.cleanup()
+
+
+def _shared_prefix() -> str:
+    """Process ids mean nothing in another container, even where /dev/shm is the same: the namespace is part of the name."""
+    namespace = Path("/proc/self/ns/pid")
+    return f"rltoolkit-weights-{namespace.stat().st_ino if namespace.exists() else 0}-"
+
+
+def _remove_orphans(folder: Path) -> None:
+    """Remove the weights of processes of this machine that ended without doing so."""
+    prefix = _shared_prefix()
+    for left in folder.glob(f"{prefix}*"):
+        owner = left.name.removeprefix(prefix).partition("-")[0]
+        if owner.isdigit() and not _is_running(int(owner)):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _is_running(process_id: int) -> bool:
+    try:
+        os.kill(process_id, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

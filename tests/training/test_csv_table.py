@@ -2,7 +2,7 @@
 
 import csv
 
-from rltoolkit.training.run_log import REFLECTION, CsvTable
+from rltoolkit.training.csv_table import CsvTable
 
 
 def read(path):
@@ -22,9 +22,3 @@ def test_a_continued_run_drops_what_it_will_do_again(tmp_path):
         CsvTable(tmp_path / "t.csv").append({"step": step})
     CsvTable(tmp_path / "t.csv", keep=lambda row: int(row["step"]) <= 2).append({"step": 3})
     assert [row["step"] for row in read(tmp_path / "t.csv")] == ["1", "2", "3"]
-
-
-def test_reflection_phrases():
-    assert REFLECTION.search("Hmm, wait, that is 7.")
-    assert REFLECTION.search("Let me recheck the sum.")
-    assert not REFLECTION.search("The waiter checked the await keyword.")

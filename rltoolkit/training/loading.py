@@ -1,0 +1,98 @@
+"""What a run is made of, from its configuration: prompts, models, and the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from rltoolkit.collector.prompt_stream import EncodedProblem, encode_problems
+from rltoolkit.component import label
+from rltoolkit.errors import ConfigError
+from rltoolkit.policy.loading import best_attention, load_policy, load_tokenizer
+from rltoolkit.policy.lora import add_adapters
+from rltoolkit.policy.policy import PolicyModel
+from rltoolkit.rollout_engine import RolloutEngine
+from rltoolkit.run.config import TrainerConfig
+from rltoolkit.run.run import Run
+from rltoolkit.task.base import Problem, Split, Task
+
+
+class Prompts(NamedTuple):
+    """What is sampled in training and in evaluations, as token ids."""
+
+    training: list[EncodedProblem]
+    held_out: list[EncodedProblem]
+
+
+def load_problems(run: Run, split: Split) -> list[Problem]:
+    """The problems of one split, before any model loads. Raises ConfigError."""
+    task: Task = run.components.task if split == "train" else run.components.eval_task or run.components.task
+    try:
+        problems = list(task(split, run.config.seed))
+    except (FileNotFoundError, ValueError) as error:
+        raise ConfigError(str(error)) from error
+    if not problems:
+        raise ConfigError(f"{label(task)}: no {'training' if split == 'train' else 'held-out'} problems")
+    return problems if split == "train" else problems[: run.config.evaluation.problems]
+
+
+def load_model(run: Run) -> Path:
+    """The model's directory, made or fetched if it is not there yet. Raises ConfigError where it cannot be had."""
+    try:
+        return Path(run.components.model(run.config.seed))
+    except (FileNotFoundError, ModuleNotFoundError, ValueError) as error:
+        raise ConfigError(str(error)) from error
+
+
+def encode(run: Run, problems: Sequence[Problem], model_path: Path, what: str) -> list[EncodedProblem]:
+    """Prompts as token ids; those that no run can sample are left out and counted. Raises ConfigError if none is left."""
+    try:
+        return encode_problems(
+            problems, load_tokenizer(model_path), chat=run.components.model.chat,
+            max_prompt_tokens=run.config.sampling.max_prompt_tokens, what=what,
+        )  # fmt: skip
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def load_trained_policy(run: Run, model_path: Path) -> PolicyModel:
+    """The model, with adapters where ``lora`` asks for them. Raises ConfigError for an architecture or layers that do not fit."""
+    try:
+        policy = load_policy(model_path, attention(run.config.trainer))
+        add_adapters(policy.causal_lm, run.config.lora, run.config.seed)
+    except ValueError as error:
+        raise ConfigError(f"{label(run.components.model)}: {error}") from error
+    return policy
+
+
+def load_reference(run: Run, model_path: Path) -> PolicyModel:
+    """The policy that training starts from. It computes as the trained one does, so that at the start their log-probs are equal."""
+    trainer = run.config.trainer
+    return load_policy(model_path, attention(trainer), trainer.compute_dtype)
+
+
+def start_engine(run: Run, model_path: Path) -> RolloutEngine:
+    """An engine with room for the longest training or evaluation row."""
+    return run.components.rollout_engine(model_path=model_path, max_length=run.longest_row, seed=run.config.seed)
+
+
+def attention(settings: TrainerConfig) -> str:
+    """The attention to train with, by transformers' name."""
+    return best_attention("cpu" if on_cpu(settings) else "cuda", settings.compute_dtype)
+
+
+def on_cpu(settings: TrainerConfig) -> bool:
+    """Whether training happens on the CPU."""
+    return settings.accelerator == "cpu" or (settings.accelerator == "auto" and not torch.cuda.is_available())
+
+
+def save_model_files(model_path: Path, folder: Path) -> None:
+    """Put the model's config and tokenizer beside the checkpoints, so that a run's folder is enough to evaluate or export it."""
+    target = folder / "model"
+    target.mkdir(parents=True, exist_ok=True)
+    for source in model_path.iterdir():
+        if source.is_file() and source.suffix in {".json", ".txt", ".model", ".jinja"} and "index" not in source.name:
+            (target / source.name).write_bytes(source.read_bytes())

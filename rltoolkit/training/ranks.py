@@ -1,0 +1,69 @@
+"""What the processes of a run agree upon, before training and during it.
+
+Lightning's own launcher starts the other ranks when training begins, with the first one's folder in their arguments. Under torchrun
+or srun all of them are there from the start, each with a command line of its own: they have to agree on the run's folder, on the
+checkpoint to continue from, and on whether there is anything to do at all.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from lightning.fabric.plugins.environments import ClusterEnvironment, SLURMEnvironment, TorchElasticEnvironment
+
+T = TypeVar("T")
+
+
+def join() -> None:
+    """Start the process group where a launcher has started all ranks, so that they can talk before training; else do nothing.
+
+    Lightning finds the group and takes it.
+    """
+    cluster = _cluster()
+    if cluster is None or cluster.world_size() == 1 or dist.is_initialized():
+        return
+    os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = cluster.main_address, str(cluster.main_port)
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backend, rank=cluster.global_rank(), world_size=cluster.world_size())
+
+
+def agree(decide: Callable[[], T]) -> T:
+    """What the first rank's ``decide()`` returns, on every rank; without a process group, this process's own.
+
+    Raises:
+        Exception: whatever it raised on the first rank, on every rank.
+    """
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return decide()
+    answer: list[Any] = [None, None]
+    if dist.get_rank() == 0:
+        try:
+            answer = [decide(), None]
+        except Exception as error:
+            answer = [None, error]
+    dist.broadcast_object_list(answer)
+    decided, failure = answer
+    if failure is not None:
+        raise failure
+    return decided
+
+
+def all_gather_objects(item: Any) -> list[Any]:
+    """One object from each rank, in their order."""
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return [item]
+    items: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(items, item)
+    return items
+
+
+def _cluster() -> ClusterEnvironment | None:
+    """The launcher that has started all ranks."""
+    for environment in (TorchElasticEnvironment, SLURMEnvironment):
+        if environment.detect():
+            return environment()
+    return None

@@ -1,0 +1,198 @@
+"""One run, from its configuration to a finished folder: the table of contents of training."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import lightning as L
+from rich.console import Console
+
+from rltoolkit.report import write_run_figures
+from rltoolkit.run.folder import RunFolder, newest_checkpoint
+from rltoolkit.run.hardware import validate_hardware
+from rltoolkit.run.process import is_first_process
+from rltoolkit.run.run import Run
+from rltoolkit.training import ranks
+from rltoolkit.training.checkpoints import Checkpoints
+from rltoolkit.training.data import RolloutData
+from rltoolkit.training.evaluator import Evaluator
+from rltoolkit.training.interrupts import Interrupts
+from rltoolkit.training.loading import (
+    encode,
+    load_model,
+    load_problems,
+    load_reference,
+    load_trained_policy,
+    on_cpu,
+    save_model_files,
+)
+from rltoolkit.training.loop import Loop
+from rltoolkit.training.policy_module import PolicyModule
+from rltoolkit.training.progress import display_for
+from rltoolkit.training.run_log import RunLog
+from rltoolkit.training.strategy import ShardedStrategy
+from rltoolkit.training.summary import summary_table
+from rltoolkit.training.weight_sync import WeightSync
+
+
+class Result(NamedTuple):
+    """How a run ended."""
+
+    status: str
+    """finished, or interrupted"""
+    signal: int
+    """the number of the signal that interrupted it, 0 if none did"""
+    folder: Path
+    """metrics.csv, evaluations.csv, rollouts/, figures/, run.json"""
+    checkpoint: Path | None
+    """the newest one"""
+    best_checkpoint: Path | None
+    """the one with the highest held-out accuracy"""
+
+
+def train(run: Run, folder: Path | str, console: Console | None = None) -> Result:
+    """Train to the end, or on from the newest checkpoint in the folder; a run that is finished there is left alone.
+
+    Args:
+        run: what to train.
+        folder: where everything is written; made if it is not there.
+        console: is told what happens; where not given, the terminal.
+
+    Raises:
+        ConfigError: this machine, the folder or the data do not fit the run.
+        EngineDied, StaleWeights, NotFinite, NothingToTrain, GenerationLimit, CheckpointError: what happened; the last checkpoint
+            stands.
+    """
+    console = console or Console(quiet=not is_first_process())
+    quiet_lightning()
+    validate_hardware(run.config)
+    ranks.join()
+    home = RunFolder(Path(ranks.agree(Path(folder).absolute)), run)
+    start = ranks.agree(home.open)
+    try:
+        if start.finished:
+            console.print(f"{home.path}: this run is finished; nothing to do")
+            return _result("finished", 0, home.path)
+        home.write("running")
+        received = fit(run, home.path, start.checkpoint, console)
+        home.write("interrupted" if received else "finished")
+    except BaseException as error:
+        status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        home.write(status, error=f"{type(error).__name__}: {error}")
+        raise
+    finally:
+        home.close()
+    if received:
+        result = _result("interrupted", received, home.path)
+        where = "continues from the checkpoint just written" if result.checkpoint else "starts anew: no optimizer step was done"
+        console.print(f"interrupted; the same command {where}")
+        return result
+    if is_first_process():
+        write_run_figures(home.path)
+    console.print(f"finished; metrics, evaluations, figures and checkpoints are in {home.path}")
+    return _result("finished", 0, home.path)
+
+
+def fit(run: Run, folder: Path, checkpoint: Path | None, console: Console) -> int:
+    """Load what the run needs and let the loop go. Returns the number of the signal that ended it early, 0 if none did."""
+    config = run.config
+    training, held_out = load_problems(run, "train"), load_problems(run, "eval")
+    model_path = load_model(run)
+    problems, held_out_problems = encode(run, training, model_path, "training"), encode(run, held_out, model_path, "held-out")
+    module = PolicyModule(
+        policy=load_trained_policy(run, model_path),
+        objective=run.objective,
+        optimizer=config.optimizer,
+        warmup_optimizer_steps=run.plan.warmup_optimizer_steps,
+        temperature=config.sampling.temperature,
+        micro_batch_tokens=config.trainer.micro_batch_tokens,
+        compute_dtype=config.trainer.compute_dtype,
+        max_skipped_steps=config.trainer.max_skipped_steps,
+        reference=load_reference(run, model_path) if run.needs_reference else None,
+        reward_penalty=run.reward_penalty,
+    )
+    save_model_files(model_path, folder)
+    console.print(summary_table(run, module.policy, folder, checkpoint))
+
+    interrupts = Interrupts()
+    run_log = RunLog(folder, rollouts_every=config.trainer.log_rollouts_every)
+    sync = WeightSync(config.trainer.largest_sync_gap)
+    display = display_for(console, config.trainer.max_steps)
+    data = RolloutData(
+        run=run,
+        problems=problems,
+        model_path=model_path,
+        module=module,
+        run_log=run_log,
+        sync=sync,
+        display=display,
+        interrupts=interrupts,
+    )
+    evaluator = Evaluator(
+        folder, problems=held_out_problems, verifier=run.verifier, config=config.evaluation, run_log=run_log, interrupts=interrupts,
+        console=console,
+    )  # fmt: skip
+    loop = Loop(
+        data=data, module=module, sync=sync, run_log=run_log, display=display, evaluator=evaluator,
+        checkpoints=Checkpoints(folder, keep=config.trainer.keep_checkpoints), interrupts=interrupts,
+        checkpoint_every=config.trainer.checkpoint_every,
+    )  # fmt: skip
+    try:
+        make_trainer(run, folder, loop).fit(module, datamodule=data, ckpt_path=checkpoint)
+    finally:
+        data.close()
+    return interrupts.received
+
+
+def make_trainer(run: Run, folder: Path, loop: Loop) -> L.Trainer:
+    """A Lightning trainer with FSDP2 over all processes; gloo on CPUs."""
+    settings = run.config.trainer
+    strategy = ShardedStrategy(
+        data_parallel_size=settings.world_size,
+        tensor_parallel_size=1,
+        process_group_backend="gloo" if on_cpu(settings) else None,
+    )
+    return L.Trainer(
+        accelerator="cpu" if on_cpu(settings) else settings.accelerator,
+        devices=settings.devices,
+        num_nodes=settings.num_nodes,
+        strategy=strategy,
+        max_steps=-1,  # RolloutData ends the run
+        max_epochs=-1,
+        callbacks=[loop],
+        logger=[_made(logger, folder) for logger in run.config.logger.values()] or False,
+        profiler=_made(run.config.profiler, folder) if run.config.profiler else None,
+        default_root_dir=folder,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        limit_val_batches=0,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+    )
+
+
+def quiet_lightning() -> None:
+    """Keep Lightning's advice off the terminal, unless asked for; each of its loggers sets its own level when it is imported."""
+    if os.environ.get("RLTOOLKIT_VERBOSE") != "1":
+        for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def _made(node: dict[str, Any], folder: Path) -> Any:
+    """The object that a config node describes: its class under ``_target_``, ``{folder}`` in a text the run's folder."""
+    module, _, name = node["_target_"].rpartition(".")
+    arguments = {key: value for key, value in node.items() if key != "_target_"}
+    for key, value in arguments.items():
+        if isinstance(value, str):
+            arguments[key] = value.replace("{folder}", str(folder))
+    return getattr(importlib.import_module(module), name)(**arguments)
+
+
+def _result(status: str, signal: int, folder: Path) -> Result:
+    best = folder / "checkpoints" / "best"
+    return Result(status, signal, folder, newest_checkpoint(folder), best.resolve() if best.exists() else None)

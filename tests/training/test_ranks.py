@@ -1,0 +1,17 @@
+"""What the processes of a run agree upon."""
+
+import pytest
+
+from rltoolkit.training import ranks
+
+
+def test_alone_a_process_agrees_with_itself(process_group):
+    ranks.join()  # no launcher has started others: nothing to join
+    assert ranks.agree(lambda: "runs/mine") == "runs/mine"
+    assert ranks.all_gather_objects(7) == [7]
+    with pytest.raises(ZeroDivisionError):
+        ranks.agree(lambda: 1 / 0)
+
+
+def test_the_first_ranks_decision_or_its_refusal_is_everyones(two_ranks):
+    assert two_ranks["agreement"] == [["runs/started-by-0", "rank 0 refuses", [{"rank": 0}, {"rank": 1}]]] * 2

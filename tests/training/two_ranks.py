@@ -1,0 +1,80 @@
+"""What two ranks do together, each in a process of its own: torchrun --nproc-per-node 2 two_ranks.py
+
+Each rank prints a line of JSON: its number, and what came of each scenario.
+"""
+
+import json
+import os
+import signal
+
+import lightning as L
+import torch
+from torch.utils.data import DataLoader
+
+from rltoolkit.training import ranks
+from rltoolkit.training.interrupts import Interrupts
+from rltoolkit.training.strategy import ShardedStrategy
+
+RANK = int(os.environ["RANK"])
+
+
+def agreement() -> object:
+    """The first rank decides, otherwise than the second one would; it may also refuse."""
+    ranks.join()  # Lightning takes the same process group later
+
+    def refuse() -> None:
+        raise ValueError(f"rank {RANK} refuses")
+
+    agreed = ranks.agree(lambda: f"runs/started-by-{RANK}")
+    try:
+        ranks.agree(refuse)
+        refusal = None
+    except ValueError as error:
+        refusal = str(error)
+    return [agreed, refusal, ranks.all_gather_objects({"rank": RANK})]
+
+
+class Steps(L.LightningModule):
+    """Ten steps of nothing; the second rank alone gets a signal before the third."""
+
+    def __init__(self, interrupts: Interrupts) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.weight = torch.nn.Parameter(torch.zeros(2))
+        self.interrupts = interrupts
+        self.asked: list[bool] = []
+
+    def configure_model(self) -> None:
+        """Nothing to shard."""
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    def on_train_start(self) -> None:
+        self.interrupts.install(self.trainer)
+
+    def training_step(self, batch: torch.Tensor, batch_idx: int) -> None:
+        if batch_idx == 2 and RANK == 1:
+            signal.raise_signal(signal.SIGTERM)
+        with self.interrupts.leaving_at_once():  # which several ranks must not do, each for itself
+            pass
+        self.asked.append(self.interrupts.should_stop())
+
+
+def a_signal_on_one_rank() -> object:
+    """When each rank stopped, and what it takes for the reason."""
+    interrupts = Interrupts()
+    module = Steps(interrupts)
+    trainer = L.Trainer(
+        accelerator="cpu", devices=2, max_steps=-1, max_epochs=1, logger=False, enable_checkpointing=False,
+        strategy=ShardedStrategy(data_parallel_size=2, tensor_parallel_size=1, process_group_backend="gloo"),
+        enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False,
+    )  # fmt: skip
+    trainer.fit(module, DataLoader(torch.zeros(10)))
+    interrupts.restore()
+    return [module.asked, interrupts.received]
+
+
+if __name__ == "__main__":
+    answers = {"agreement": agreement(), "signal": a_signal_on_one_rank()}
+    os.write(1, json.dumps([RANK, answers]).encode() + b"\n")  # in one piece: both ranks write to the same pipe
