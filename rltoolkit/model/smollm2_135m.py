@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from rltoolkit.model._cache import cached_directory
+from rltoolkit.model._cache import cached_directory, save_weights
 from rltoolkit.policy.loading import quiet_transformers
 from rltoolkit.registry import register
 
@@ -59,5 +59,5 @@ def _convert(gguf: Path, directory: Path) -> None:
     source = {"pretrained_model_name_or_path": gguf.parent, "gguf_file": gguf.name, "local_files_only": True}
     dequantized = transformers.GgufConfig(dequantize=True)  # without it the model loads but cannot be saved
     model = transformers.AutoModelForCausalLM.from_pretrained(**source, quantization_config=dequantized, dtype=torch.bfloat16)
-    model.save_pretrained(directory)
+    save_weights(model, directory)
     transformers.AutoTokenizer.from_pretrained(**source).save_pretrained(directory)

@@ -16,7 +16,7 @@ import torch
 
 from rltoolkit.arithmetic import ALPHABET, END
 from rltoolkit.component import check
-from rltoolkit.model._cache import cached_directory
+from rltoolkit.model._cache import cached_directory, save_weights
 from rltoolkit.model._warm_start import Phase, train
 from rltoolkit.policy.loading import quiet_transformers
 from rltoolkit.registry import register
@@ -128,7 +128,7 @@ class Tiny:
                     pass
         finally:
             torch.set_num_threads(threads)
-        policy.causal_lm.save_pretrained(directory)
+        save_weights(policy.causal_lm, directory)
         tokenizer.save_pretrained(directory)
 
     def _untrained(self, tokenizer: PreTrainedTokenizerFast, seed: int) -> torch.nn.Module:

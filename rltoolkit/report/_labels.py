@@ -22,7 +22,7 @@ INCIDENTAL = (
 """Keys in which the seeds of one configuration may differ, with all keys below them."""
 
 MOST_KEYS = 3
-"""A label names at most so many differing keys; where there are more, it gives the folder."""
+"""The most differing keys that a label names; with more, it gives the folder."""
 
 
 class Label(NamedTuple):
@@ -41,7 +41,7 @@ def labels(records: Mapping[str, Mapping[str, Any]]) -> dict[str, Label]:
         members.setdefault(record.get("ablation") or record.get("experiment") or "", []).append(folder)
     found: dict[str, Label] = {}
     for name, folders in members.items():
-        variants: dict[tuple, list[str]] = {}
+        variants: dict[tuple[Any, ...], list[str]] = {}
         for folder in folders:
             settings = _settings(records[folder].get("config") or {})
             # Without a config or a name nothing says which run this is a seed of.

@@ -88,7 +88,7 @@ def test_it_trains(command, site, tmp_path):
 def test_a_value_out_of_range_is_refused_by_name(command, site, tmp_path):
     done = command(f"clip_strategy={CLIP}", "clip_strategy.epsilon=2", f"hydra.run.dir={tmp_path}", small=False)
     assert done.returncode == 2, done.stdout + done.stderr
-    assert f"clip_strategy.epsilon=2.0 ({CLIP}): must be in (0, 1)" in " ".join(done.stderr.split())
+    assert f"clip_strategy.epsilon=2.0: must be in (0, 1) (clip_strategy={CLIP})" in " ".join(done.stderr.split())
 
 
 def test_tab_completes_its_names(site):

@@ -120,7 +120,7 @@ def test_rollout_steps_without_a_token_to_train_on_end_the_run(make_data):
     data = make_data("trainer.max_skipped_steps=2")
     data.collector.reward_shapers = [EveryTokenMasked()]  # as overlong filtering does when every response is cut off
     message = r"2 rollout steps in a row had no token to train on \(trainer\.max_skipped_steps=2\).*sampling\.max_new_tokens=6"
-    with pytest.raises(NothingToTrain, match=message):  # noqa: PT012: it takes several calls
+    with pytest.raises(NothingToTrain, match=message):  # noqa: PT012 - it takes several calls
         for _ in range(100):
             data.next_mini_batch()
     assert data.rollout_step == 2

@@ -15,3 +15,9 @@ def test_alone_a_process_agrees_with_itself(process_group):
 
 def test_the_first_ranks_decision_or_its_refusal_is_everyones(two_ranks):
     assert two_ranks["agreement"] == [["runs/started-by-0", "rank 0 refuses", [{"rank": 0}, {"rank": 1}]]] * 2
+
+
+def test_a_model_is_made_by_whichever_rank_comes_first(two_ranks):
+    # with a process group transformers would save nothing on the second rank
+    _, files = two_ranks["model"]
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= set(files)

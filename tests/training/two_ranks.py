@@ -6,11 +6,13 @@ Each rank prints a line of JSON: its number, and what came of each scenario.
 import json
 import os
 import signal
+import tempfile
 
 import lightning as L
 import torch
 from torch.utils.data import DataLoader
 
+from rltoolkit.model.tiny import Tiny
 from rltoolkit.training import ranks
 from rltoolkit.training.interrupts import Interrupts
 from rltoolkit.training.strategy import ShardedStrategy
@@ -32,6 +34,13 @@ def agreement() -> object:
     except ValueError as error:
         refusal = str(error)
     return [agreed, refusal, ranks.all_gather_objects({"rank": RANK})]
+
+
+def a_model_made_by_the_second_rank() -> object:
+    """The files of a model that is not in the cache yet, when the second rank happens to come first."""
+    with tempfile.TemporaryDirectory() as cache:
+        os.environ["RLTOOLKIT_CACHE"] = cache
+        return sorted(file.name for file in Tiny(skill_steps=0, habit_steps=0)(seed=0).iterdir()) if RANK == 1 else None
 
 
 class Steps(L.LightningModule):
@@ -76,5 +85,5 @@ def a_signal_on_one_rank() -> object:
 
 
 if __name__ == "__main__":
-    answers = {"agreement": agreement(), "signal": a_signal_on_one_rank()}
+    answers = {"agreement": agreement(), "model": a_model_made_by_the_second_rank(), "signal": a_signal_on_one_rank()}
     os.write(1, json.dumps([RANK, answers]).encode() + b"\n")  # in one piece: both ranks write to the same pipe

@@ -44,7 +44,7 @@ def test_on_fresh_samples_it_is_the_plain_policy_gradient():
 
 @pytest.mark.parametrize("epsilon", [0.0, 1.0, -0.1])
 def test_range(epsilon):
-    message = rf"clip_strategy.epsilon={epsilon} \(simple_policy_optimization\): must be in \(0, 1\)"
+    message = rf"clip_strategy.epsilon={epsilon}: must be in \(0, 1\) \(clip_strategy=simple_policy_optimization\)"
     with pytest.raises(ValueError, match=message):
         SimplePolicyOptimization(epsilon=epsilon)
 

@@ -29,7 +29,7 @@ def test_the_fraction_is_the_number_as_written(count):
 
 @pytest.mark.parametrize("max_fraction", [-0.1, 1.1])
 def test_range(max_fraction):
-    message = rf"sampler_filter.max_fraction={max_fraction} \(truncation_limit\): must be in \[0, 1\]"
+    message = rf"sampler_filter.truncation_limit.max_fraction={max_fraction}: must be in \[0, 1\]"
     with pytest.raises(ValueError, match=message):
         TruncationLimit(max_fraction=max_fraction)
 
