@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from rltoolkit import registry
+from rltoolkit.component import followed_key
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -45,7 +46,7 @@ def matches(query: str) -> list[tuple[str, str]]:
 
 def catalogue(kind: str) -> Table:
     """One table for a kind: name, hyperparameters with defaults, what it is, file."""
-    # A narrow terminal must not cut short what one came to look up.
+    # Names and files stay whole in a narrow terminal: they are what one looks up.
     name_column, file_column = Column("name", no_wrap=True), Column("file", overflow="fold")
     table = Table(name_column, "hyperparameters", "what it is", file_column, title=kind, title_justify="left", expand=True)
     for name in registry.names(kind):
@@ -60,22 +61,24 @@ def describe(kind: str, name: str) -> str:
     where, cls = registry.find(kind, name), registry.get(kind, name)
     lines = [f"{kind}={name}", "", inspect.getdoc(inspect.getmodule(cls)) or "", "", inspect.getdoc(cls) or "", ""]
     lines += ["Hyperparameters:"]
-    prefix = f"{kind}.{name}" if kind in ("reward_shaper", "sampler_filter") else kind
+    several = kind in registry.SEVERAL
+    prefix = f"{kind}.{name}" if several else kind
     for field, hint, default in hyperparameters(kind, name):
         lines.append(f"    {prefix}.{field}: {hint} = {default}")
     if not hyperparameters(kind, name):
         lines.append("    none")
-    choice = f"{kind}=[{name}]" if kind in ("reward_shaper", "sampler_filter") else f"{kind}={name}"
+    choice = f"'{kind}=[{name}]'" if several else f"{kind}={name}"
     lines += ["", f"File:   {relative(where.file)}:{where.line}", f"Config: python -m rltoolkit {choice}"]
     lines += [f"Python: from {where.module} import {cls.__name__}", ""]
     return "\n".join(lines)
 
 
 def hyperparameters(kind: str, name: str) -> list[tuple[str, str, str]]:
-    """(field, type, default) of each hyperparameter."""
+    """(field, type, default) of each hyperparameter; a default that follows another config key names it."""
     rows = []
     for field in dataclasses.fields(registry.get(kind, name)):
         default = "required" if field.default is dataclasses.MISSING else repr(field.default)
+        default = followed_key(field) or default
         rows.append((field.name, str(field.type), default))
     return rows
 

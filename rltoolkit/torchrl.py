@@ -5,7 +5,7 @@
     loss_entropy   = -sum over tokens of weight * c * entropy
 
 The three add up to ``PolicyObjective``; torchrl's loops add up whatever begins with ``loss_``. Only this module and
-``rltoolkit.training`` import torchrl, so that a component alone costs nothing but torch.
+``rltoolkit.training`` import torchrl, so a component by itself needs nothing but torch.
 """
 
 from __future__ import annotations
@@ -65,10 +65,10 @@ class PolicyLoss(LossModule):
             optimizer.step()
             optimizer.zero_grad()
 
-    One batch is taken for one whole optimizer step: aggregators weigh the tokens against all of its tokens, and clip
+    One batch counts as one whole optimizer step: aggregators weigh the tokens against all of its tokens, and clip
     strategies of scope "step" (``ClipCov``, ``KLCov``) select among all of them. A loop that accumulates gradients over k
-    batches therefore averages k means, as with ``GRPOLoss``. ``mean(reduce=True)`` is torchrl's mean over all entries, logged
-    ones too, so that it divides the gradient by their number; entries are those of ``GRPOLoss``, and so learning rates
+    batches therefore averages k means, as with ``GRPOLoss``. ``mean(reduce=True)`` is torchrl's mean over all entries, the
+    logged ones too, so it divides the gradient by their number. The entries are those of ``GRPOLoss``, so learning rates
     carry over.
 
     Args:
@@ -167,7 +167,7 @@ class PolicyLoss(LossModule):
         return keys
 
     def forward(self, tensordict: TensorDictBase) -> LLMLossOutput:
-        """The losses and metrics of a batch of N rows, taken for a whole optimizer step."""
+        """The losses and metrics of a batch of N rows, which count as a whole optimizer step."""
         if tensordict.batch_dims != 1:
             raise ValueError(f"PolicyLoss: the batch has batch_size {list(tensordict.batch_size)}, expected [N]; see reshape(-1)")
         tensordict = tensordict.copy()  # actors write into what they are given
@@ -276,7 +276,7 @@ class PolicyLoss(LossModule):
         return advantages.expand_as(log_probs)
 
     def _mask(self, tensordict: TensorDictBase, scores: _Scores) -> Tensor:
-        """[N, T] bool: what the distribution masks in, less what ``loss_mask_key`` leaves out."""
+        """[N, T] bool: the tokens that the distribution's mask holds, without those that ``loss_mask_key`` leaves out."""
         mask = scores.mask
         for key in self._loss_mask_keys():
             kept = _padded(tensordict, key, padding_value=0)

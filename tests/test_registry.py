@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import pytest
 
 from rltoolkit import registry
+from rltoolkit.components import describe
 
 
 def test_builds_a_component_by_name():
@@ -57,6 +58,14 @@ def test_every_component_has_a_one_line_summary_and_a_config_line():
             cls = registry.get(kind, name)
             module = __import__(cls.__module__, fromlist=["__doc__"])
             assert f"{kind}=" in (module.__doc__ or ""), f"{kind}={name}: no config line in its docstring"
+
+
+def test_the_catalogue_says_what_one_would_type_and_which_key_a_default_follows():
+    shown = describe("reward_shaper", "soft_overlong_punishment")
+    assert "reward_shaper.soft_overlong_punishment.max_length: int = sampling.max_new_tokens" in shown
+    assert "reward_shaper.soft_overlong_punishment.factor: float = 1.0" in shown
+    assert "Config: python -m rltoolkit 'reward_shaper=[soft_overlong_punishment]'" in shown
+    assert "Config: python -m rltoolkit clip_strategy=symmetric" in describe("clip_strategy", "symmetric")
 
 
 PLUGGED = """

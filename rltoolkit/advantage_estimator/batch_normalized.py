@@ -2,8 +2,8 @@
 
     A_i = (R_i - mean over the group of R) / (std over the batch of R + eps)
 
-One scale for all prompts: those that are nearly solved or nearly hopeless are not blown up by a small deviation of their own.
-The deviation is Bessel-corrected.
+One scale for all prompts: those that are nearly solved or nearly hopeless do not get large advantages from a small deviation
+of their own. The deviation is Bessel-corrected.
 
 Source: Lite PPO, arXiv:2508.08221 (group mean, batch deviation). Config: ``advantage_estimator=batch_normalized``.
 """

@@ -2,7 +2,8 @@
 
     A_i = R_i - (sum over j != i of R_j) / (G - 1)
 
-A baseline that a response has no part in, so the gradient is unbiased; it equals G / (G - 1) times the group-centered one.
+The baseline does not contain the response itself, so the gradient is unbiased. The advantage is G / (G - 1) times that of
+``group_centered``.
 
 Source: RLOO, arXiv:2402.14740, after Kool et al. 2019. Config: ``advantage_estimator=leave_one_out``.
 """
@@ -26,7 +27,7 @@ class LeaveOneOut:
     """REINFORCE with the other responses as the baseline.
 
     Args:
-        exclude_masked: rows without a trained token are nobody's "others", and get 0.
+        exclude_masked: rows without a trained token leave the mean of the others, and get 0.
     """
 
     min_group_size: ClassVar[int] = 2

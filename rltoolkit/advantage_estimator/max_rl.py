@@ -1,9 +1,9 @@
-"""MaxRL: each prompt weighs as in maximum likelihood, the more the rarer its correct responses are.
+"""MaxRL: as in maximum likelihood, a prompt weighs more if few of its responses are correct.
 
     A_i = (c_i - mean(c)) / mean(c),   0 where no response is correct
 
 c holds the verdicts of the G responses to one prompt, 1 or 0. Dividing by the success rate turns the gradient of the expected
-reward into that of its logarithm. The division needs rewards of 0 and 1, so it reads ``correct``: reward shapers do not act.
+reward into that of its logarithm. The division needs rewards of 0 and 1, so it reads ``correct``: reward shapers have no effect.
 
 Source: Maximum Likelihood Reinforcement Learning, arXiv:2602.02710. Config: ``advantage_estimator=max_rl``.
 """

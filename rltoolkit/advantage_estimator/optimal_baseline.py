@@ -2,8 +2,8 @@
 
     A_i = R_i - (sum over j of l_j R_j) / (sum over j of l_j)
 
-l_j is the length of response j in tokens. A longer response has a gradient of larger norm, about in proportion to its length,
-so this is the baseline of the least variance under that approximation.
+l_j is the length of response j in tokens. If the squared norm of a response's gradient is proportional to its
+length, this is the baseline with the least variance.
 
 Source: OPO, arXiv:2505.23585. Config: ``advantage_estimator=optimal_baseline``.
 """
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @register("advantage_estimator", "optimal_baseline")
 @dataclass(frozen=True, kw_only=True)
 class OptimalBaseline:
-    """Equal lengths make it group-centered.
+    """With equal lengths it is ``group_centered``.
 
     Args:
         exclude_masked: rows without a trained token leave the baseline too, and get 0.

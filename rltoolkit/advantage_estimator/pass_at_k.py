@@ -5,7 +5,7 @@
 
 W of the G responses to one prompt are wrong; S is the share of the subsets of k with a correct response, D its deviation, and a
 response's advantage the mean of its subsets' normalised rewards. Once W < k every subset passes: S = 1, D = 0, all get 0. With
-k = 1 it is the group-normalized estimator with the population's deviation. Reads ``correct``: reward shapers do not act.
+k = 1 it is the group-normalized estimator with the population's deviation. It reads ``correct``: reward shapers have no effect.
 
 Source: Pass@k Training, arXiv:2508.10751, section 2.4 (analytical derivation). Config: ``advantage_estimator=pass_at_k``.
 """

@@ -2,7 +2,7 @@
 
     A_i = R_i
 
-Unbiased and noisy: the lower end of every comparison of baselines.
+The gradient is unbiased but noisy. This is what baselines are compared with.
 
 Source: REINFORCE, Williams 1992. Config: ``advantage_estimator=raw``.
 """

@@ -1,4 +1,4 @@
-"""Clip strategies: how far one optimizer step may move the probability of a sampled token."""
+"""Clip strategies: how far a sampled token's probability may move from the policy at the start of the rollout step."""
 
 from rltoolkit.clip_strategy.base import ClipStrategy, StepClipStrategy, TokenLoss
 from rltoolkit.clip_strategy.cispo import CISPO

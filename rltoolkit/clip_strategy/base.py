@@ -16,15 +16,16 @@ class TokenLoss(NamedTuple):
     loss: Tensor
     """Minimised. Exactly zero, with zero gradient, where the mask is False."""
     clipped_low: Tensor
-    """bool: a token with a negative advantage whose probability may not fall further, so it gets no gradient."""
+    """bool: the strategy holds this token back from falling further. With most strategies it then gets no gradient; ``cispo``,
+    for one, only bounds its weight. Each strategy says what its marks mean."""
     clipped_high: Tensor
-    """bool: a token with a positive advantage whose probability may not rise further, so it gets no gradient."""
+    """bool: likewise from rising further"""
 
 
 class ClipStrategy(Protocol):
     """``strategy(log_probs, old_log_probs, advantages, mask) -> TokenLoss``, all [N, T], advantages repeated over tokens.
 
-    What stands where the mask is False is never used, not even if it is inf or nan. Wrong shapes raise ValueError.
+    Values where the mask is False are never used, even if they are inf or nan. Wrong shapes raise ValueError.
     """
 
     scope: ClassVar[str]
@@ -35,10 +36,10 @@ class ClipStrategy(Protocol):
 
 
 class StepClipStrategy(Protocol):
-    """A clip strategy that singles out tokens by a statistic of the whole optimizer step (``scope`` is "step").
+    """A clip strategy that selects tokens by a statistic of the whole optimizer step (``scope`` is "step").
 
-    ``select`` is called once on all rows of the step and its answer, split like the rows, is handed to each micro-batch
-    as ``selected``; so the gradient does not depend on the split. Without it the rows at hand are taken for the step.
+    ``select`` is called once on all rows of the step. Each micro-batch gets its rows of the answer as ``selected``, so the
+    gradient does not depend on the split. Without ``selected`` the rows at hand count as the whole step.
     """
 
     scope: ClassVar[str]
@@ -73,7 +74,7 @@ def clipped_surrogate(ratio: Tensor, advantages: Tensor, mask: Tensor, floor: fl
 
 
 def without_gradient(loss: Tensor, mask: Tensor, clipped_low: Tensor, clipped_high: Tensor) -> TokenLoss:
-    """The token losses [N, T], set to 0 for the tokens that were clipped: they teach nothing instead of a bounded amount."""
+    """The token losses [N, T], set to 0 for clipped tokens: they add neither loss nor gradient."""
     return TokenLoss(torch.where(mask & ~(clipped_low | clipped_high), loss, 0.0), clipped_low, clipped_high)
 
 

@@ -41,7 +41,7 @@ class CISPO:
         check(self, "epsilon_high", self.epsilon_high >= 0, "at least 0")
 
     def __call__(self, log_probs: Tensor, old_log_probs: Tensor, advantages: Tensor, mask: Tensor) -> TokenLoss:
-        """All arguments [N, T]; the marks say whose weight was truncated below or above: those tokens keep a gradient."""
+        """All arguments [N, T]; the marks say which weights were truncated, below or above. Those tokens keep a gradient."""
         check_tokens(self, log_probs=log_probs, old_log_probs=old_log_probs, advantages=advantages, mask=mask)
         ratio = masked_log_ratio(log_probs.detach(), old_log_probs, mask).exp()
         floor, ceiling = 1 - self.epsilon_low, 1 + self.epsilon_high

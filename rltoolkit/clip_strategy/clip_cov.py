@@ -1,4 +1,4 @@
-"""Clip-Cov: take the gradient from the few tokens whose update would cost the policy the most entropy.
+"""Clip-Cov: no gradient for the few tokens whose update would cost the policy the most entropy.
 
     loss = -r A, and 0 for the selected tokens
     selected: the floor(fraction * tokens) of highest covariance (see ``kl_cov``) among those in [omega_low, omega_high]

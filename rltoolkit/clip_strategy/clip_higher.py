@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @register("clip_strategy", "clip_higher")
 @dataclass(frozen=True, kw_only=True)
 class ClipHigher:
-    """The four techniques' first: two bounds instead of one.
+    """DAPO's first technique: separate lower and upper bounds.
 
     Args:
         epsilon_low: the ratio's floor is 1 - epsilon_low; in [0, 1).

@@ -1,4 +1,4 @@
-"""DPPO-KL: drop a token whose distribution "this token or any other" has moved too far in Kullback-Leibler divergence.
+"""DPPO-KL: drop a token when the distribution over "this token" and "any other" has moved too far in KL divergence.
 
     loss = -M r A,   M = 0 where D > delta and the advantage pushes p further away, else 1
     D = p_old log(p_old / p) + (1 - p_old) log((1 - p_old) / (1 - p)),   p = exp(log_probs)
@@ -28,7 +28,7 @@ class DPPOKL:
     """A trust region on the binary KL divergence.
 
     Args:
-        delta: the divergence a token may reach, in nats; at least 0.
+        delta: the largest divergence of a token that still trains, in nats; at least 0.
     """
 
     scope: ClassVar[str] = "token"

@@ -1,9 +1,9 @@
-"""DPPO-TV: drop a token whose probability has moved too far in absolute terms, not one whose ratio has.
+"""DPPO-TV: drop a token whose probability, rather than its ratio, has moved too far.
 
     loss = -M r A,   M = 0 where |p - p_old| > delta and the advantage pushes p further away, else 1
 
-p = exp(log_probs). |p - p_old| is the total variation between the two policies reduced to "this token or any other". A
-rare token may grow many times over; a frequent one may not lose much mass, however close to 1 its ratio.
+p = exp(log_probs). |p - p_old| is the total variation between old and new policy, both reduced to "this token" and "any other".
+A rare token may become many times as likely; a frequent one may not lose much probability, even if its ratio stays near 1.
 
 Source: DPPO, arXiv:2602.04879, sections 4.3 (mask) and 4.4 (binary approximation); there the old policy is the one that sampled.
 Config: ``clip_strategy=dppo_tv``.
@@ -29,7 +29,7 @@ class DPPOTV:
 
     Args:
         delta: how far a token's probability may move; in [0, 1]. The default is that of verl's example script; the paper
-            has it with LoRA and 0.2 in its other large experiments.
+            uses it with LoRA, and 0.2 in its other large experiments.
     """
 
     scope: ClassVar[str] = "token"

@@ -1,8 +1,8 @@
-"""Dual clip: Clip-Higher with a third bound, so that a ratio that exploded cannot push a bad token down without limit.
+"""Dual clip: Clip-Higher with a third bound, which limits the loss of a token with A < 0 and a very large ratio.
 
     loss = -min(r A, clip(r, 1 - epsilon_low, 1 + epsilon_high) A)   and at most -c A where A < 0
 
-Without it the loss of a token with A < 0 grows with r, since the ceiling only holds back what a positive advantage lifts.
+Without it the loss of a token with A < 0 grows with r, because the ceiling only acts where A > 0.
 
 Source: Ye et al., arXiv:1912.09729, section "Dual-clip PPO", eq. 5. Config: ``clip_strategy=dual_clip``.
 """

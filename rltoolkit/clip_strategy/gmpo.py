@@ -1,4 +1,4 @@
-"""GMPO: the geometric mean of the tokens' clipped ratios, so that one outlier moves its response only a little.
+"""GMPO: the geometric mean of the tokens' clipped ratios, so that one outlier changes its response's loss only a little.
 
     loss = -A exp(sum over the row of l_t / |o|)
     l_t = min(log r_t, epsilon_high) where A > 0,   max(log r_t, -epsilon_low) where A < 0
@@ -46,7 +46,7 @@ class GMPO:
     def __call__(self, log_probs: Tensor, old_log_probs: Tensor, advantages: Tensor, mask: Tensor) -> TokenLoss:
         """All arguments [N, T]; the advantages of a row share one sign."""
         check_tokens(self, log_probs=log_probs, old_log_probs=old_log_probs, advantages=advantages, mask=mask)
-        # A row's gradient sums over its tokens, so garbage at a masked one would reach the others: cut it off first.
+        # A row's gradient sums over its tokens, so a nan at a masked token would reach the others: mask first.
         advantages = torch.where(mask, advantages, 0.0)
         log_ratio = masked_log_ratio(log_probs, old_log_probs, mask)
         low = (log_ratio < -self.epsilon_low) & (advantages < 0)

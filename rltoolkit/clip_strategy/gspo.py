@@ -3,7 +3,7 @@
     loss = -min(s A, clip(s, 1 - epsilon_low, 1 + epsilon_high) A),   s = exp(sum over the row of log r / |o|)
 
 Each token carries its row's loss; the paper's objective averages over responses, that is ``loss_aggregator=sequence_mean``.
-The bounds are hundreds of times tighter than a token's, since the mean over a row varies so much less.
+The bounds are hundreds of times tighter than those for a token, because the mean over a row varies much less.
 
 Source: GSPO, arXiv:2507.18071, section 4.1, eq. 5 to 7; bounds from section 5.1. Config: ``clip_strategy=gspo``.
 """
@@ -45,7 +45,7 @@ class GSPO:
     def __call__(self, log_probs: Tensor, old_log_probs: Tensor, advantages: Tensor, mask: Tensor) -> TokenLoss:
         """All arguments [N, T]; a row's tokens are clipped together wherever they share one advantage."""
         check_tokens(self, log_probs=log_probs, old_log_probs=old_log_probs, advantages=advantages, mask=mask)
-        # A row's gradient sums over its tokens, so garbage at a masked one would reach the others: cut it off first.
+        # A row's gradient sums over its tokens, so a nan at a masked token would reach the others: mask first.
         advantages = torch.where(mask, advantages, 0.0)
         ratio = row_mean(masked_log_ratio(log_probs, old_log_probs, mask), mask).exp()
         return clipped_surrogate(ratio, advantages, mask, 1 - self.epsilon_low, 1 + self.epsilon_high)

@@ -1,4 +1,4 @@
-"""GSPO-token: the value of GSPO's response ratio, the gradient of each token's own, for advantages that vary over tokens.
+"""GSPO-token: the value of GSPO's response ratio with the gradient of each token's own ratio; advantages may vary over tokens.
 
     loss = -min(s_t A, clip(s_t, 1 - epsilon_low, 1 + epsilon_high) A)
     s_t = stop_gradient(s) * exp(log_probs - stop_gradient(log_probs)),   s = exp(sum over the row of log r / |o|)

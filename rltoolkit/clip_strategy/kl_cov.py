@@ -1,4 +1,4 @@
-"""KL-Cov: hold the few tokens whose update would cost the policy the most entropy close to the old policy.
+"""KL-Cov: a penalty that keeps a few tokens close to the old policy, those whose update would cost the most entropy.
 
     loss = -r A, and -r A + coefficient |log r| for the selected tokens
     selected: the floor(fraction * tokens) of highest covariance (log p - mean log p) (A - mean A), p = exp(log_probs)

@@ -1,4 +1,4 @@
-"""No clip: the plain importance-weighted policy gradient, nothing bounds the step.
+"""No clip: the plain importance-weighted policy gradient, without a bound on the step.
 
     loss = -r A,   r = exp(log_probs - old_log_probs)
 

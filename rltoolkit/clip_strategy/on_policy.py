@@ -2,7 +2,7 @@
 
     loss = -A log_probs
 
-Right when each rollout step makes one optimizer step; with more, the later ones are off-policy and nothing corrects for it.
+It is right when each rollout step makes one optimizer step. With more, the later ones are off-policy, and nothing corrects that.
 
 Source: Williams 1992 (doi:10.1007/BF00992696), section 4; for language models GPG, arXiv:2504.02546.
 Config: ``clip_strategy=on_policy``.

@@ -1,4 +1,4 @@
-"""SAPO: a smooth gate on the ratio instead of a hard clip; the gradient fades with the distance from 1, and never jumps.
+"""SAPO: a smooth gate on the ratio instead of a hard clip: the gradient fades smoothly with the ratio's distance from 1.
 
     loss = -f(r) A,   f(r) = 4 / tau * sigmoid(tau (r - 1)),   tau = tau_pos where A > 0, else tau_neg
 

@@ -1,4 +1,4 @@
-"""Symmetric clip (PPO): one step may change a token's probability by at most the same factor up and down.
+"""Symmetric clip (PPO): no gradient for a token whose ratio to the old policy has left [1 - epsilon, 1 + epsilon].
 
     loss = -min(r A, clip(r, 1 - epsilon, 1 + epsilon) A),   r = exp(log_probs - old_log_probs)
 
@@ -25,7 +25,7 @@ class Symmetric:
     """PPO's clip, the baseline that Clip-Higher is compared with.
 
     Args:
-        epsilon: the ratio stays in [1 - epsilon, 1 + epsilon]; in [0, 1).
+        epsilon: the ratio's floor is 1 - epsilon and its ceiling 1 + epsilon; in [0, 1).
     """
 
     scope: ClassVar[str] = "token"

@@ -1,4 +1,4 @@
-"""The contract of an importance correction: weights that mend the gap between the sampler's policy and the trainer's."""
+"""The contract of an importance correction: weights for the gap between the engine's policy and the trainer's."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class ImportanceCorrection(Protocol):
 
     ``old_log_probs`` are the trainer's under the policy at the start of the update (for a group carried over from an earlier
     rollout step they are the engine's own, and rho is 1), ``rollout_log_probs`` the engine's own. Weights are
-    0 where the mask is False, whatever stands there, be it inf or nan. Wrong shapes raise ValueError.
+    0 where the mask is False, even if the arguments are inf or nan there. Wrong shapes raise ValueError.
     """
 
     def __call__(self, old_log_probs: Tensor, rollout_log_probs: Tensor, mask: Tensor) -> Tensor: ...

@@ -2,7 +2,7 @@
 
     weight = rho where 1 / C <= rho <= C, else 0,   rho = exp(old_log_probs - rollout_log_probs)
 
-Where ``tis`` truncates one side, this drops both. The source bounds the two sides apart (0.5 and 5).
+Where ``tis`` truncates on one side, this drops on both. The source has two separate bounds (0.5 and 5).
 
 Source: IcePop, in Ring-1T, arXiv:2510.18855, eq. 1 and 2. Config: ``importance_correction=icepop``.
 """

@@ -1,4 +1,4 @@
-"""No importance correction: the sampler is taken to be the trainer's policy; their gap is still logged.
+"""No importance correction: engine and trainer are treated as the same policy; their gap is still logged.
 
     weight = m
 

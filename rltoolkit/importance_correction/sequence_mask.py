@@ -1,8 +1,8 @@
-"""Sequence mask: the importance weight of the whole response, and 0 for a response that the trainer finds far likelier.
+"""Sequence mask: the importance weight of the whole response, and 0 for a response that is far likelier under the trainer.
 
     weight = rho where rho <= C, else 0,   rho = prod over the row of exp(old_log_probs - rollout_log_probs)
 
-Where ``sequence_tis`` truncates, this drops: a response beyond the bound is taken for an accident of the sampler.
+Where ``sequence_tis`` truncates the weight, this drops the response: the mismatch of engine and trainer is too large.
 
 Source: Liu et al., "When speed kills stability: demystifying RL collapse from the training-inference mismatch", 2025
 (sequence-level masked importance sampling).

@@ -2,7 +2,7 @@
 
     weight = min(prod over the row of rho_t, C),   rho_t = exp(old_log_probs - rollout_log_probs)
 
-Unbiased below the cap, where the token-level weights of ``tis`` are not; the product varies more, the longer the response.
+Unbiased below the cap, where the token-level weights of ``tis`` are not; but the product varies more for longer responses.
 
 Source: Liu et al., "When speed kills stability: demystifying RL collapse from the training-inference mismatch", 2025
 (sequence-level truncated importance sampling).

@@ -1,4 +1,4 @@
-"""Truncated importance sampling: each token is weighted by how much likelier the trainer finds it, up to a cap.
+"""Truncated importance sampling: each token is weighted by how much likelier it is under the trainer, up to a cap.
 
     weight = min(rho, C),   rho = exp(old_log_probs - rollout_log_probs)
 

@@ -1,12 +1,12 @@
-"""KL in the reward: the divergence from the reference is paid for by the response, not by the loss.
+"""KL in the reward: the divergence from the reference lowers the response's reward, instead of joining the loss.
 
     R' = R - beta * sum over the response's tokens of KL_t
 
 The penalty's estimate is taken once, at the log-probs of the sampled tokens under the policy that sampled them, before advantages
 are computed; no gradient flows through it. With k1 the sum is log pi(response) - log pi_ref(response).
 
-Every token of a response pays for the whole of it, since advantages here are one number for each response. In REINFORCE++ each
-token pays for itself and those that follow; in expectation the policy gradient is the same, since those before it are a baseline.
+All tokens of a response share the sum, because a response has one advantage here. In REINFORCE++ the KL of a token lowers the
+return of this token and of those before it. The expected policy gradient is the same: what came before a token is a baseline.
 
 Source: InstructGPT, arXiv:2203.02155, eq. 2; RLOO, arXiv:2402.14740.
 Config: ``kl_in_reward=true kl_penalty=k1 kl_penalty.coefficient=0.01``.
@@ -27,8 +27,12 @@ if TYPE_CHECKING:
 
 
 def subtract_kl(rollouts: TensorDict, reference_log_probs: Tensor, penalty: KLPenalty) -> TensorDict:
-    """rollouts [P, G] with ``reward`` and ``rollout_log_probs``, reference_log_probs [P, G, T] -> the same with less ``reward``, and
-    with ``reward_kl`` [P, G], the sum over the response in nats.
+    """Rollouts with a lower ``reward``, and with ``reward_kl`` [P, G], the KL summed over each response in nats.
+
+    Args:
+        rollouts: [P, G] with ``reward`` and ``rollout_log_probs``.
+        reference_log_probs: [P, G, T].
+        penalty: estimates the KL of each token.
 
     Raises:
         ValueError: the reference's log-probs have another shape than the rollouts', or are not finite on sampled tokens.

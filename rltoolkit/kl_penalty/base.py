@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 class KLPenalty(Protocol):
     """``penalty(log_probs, reference_log_probs) -> [N, T]``, an estimate of KL(policy || reference) token by token.
 
-    It knows no mask: whoever masks the result keeps inf and nan out of the arguments. Wrong shapes raise ValueError.
+    There is no mask argument: the caller masks the result, and keeps inf and nan out of the arguments. Wrong shapes raise ValueError.
     """
 
     needs_reference: ClassVar[bool]

@@ -1,4 +1,4 @@
-"""No KL penalty: the policy may leave the reference as far as the reward takes it, and no reference model is loaded.
+"""No KL penalty: nothing keeps the policy near the reference, and no reference model is loaded.
 
     penalty = 0
 

@@ -3,8 +3,7 @@
     loss = sum over tokens of weight * token_loss
 
 The weights depend on the mask of the *whole* optimizer step (all micro-batches, all ranks), which ``Totals`` summarises.
-Because the loss is a plain sum, the gradient is the same whatever the micro-batch size, the packing, the accumulation or
-the number of ranks.
+Because the loss is a plain sum, the gradient does not depend on micro-batch size, packing, accumulation or number of ranks.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Totals:
-    """What aggregators need to know of the whole optimizer step, seen from the N rows at hand.
+    """What aggregators need to know about the whole optimizer step, for the N rows at hand.
 
     Only rows with at least one trained token count as active; a group is active if one of its rows is.
     """
@@ -57,7 +56,7 @@ class Totals:
         )
 
     def select(self, rows: Tensor) -> Totals:
-        """The same step seen from some of its rows ([n] indices or [N] bool): what a micro-batch or a rank holds."""
+        """The same totals for some of the rows ([n] indices or [N] bool), those of a micro-batch or a rank."""
         group_tokens = None if self.group_tokens is None else self.group_tokens[rows]
         return Totals(
             tokens=self.tokens,

@@ -1,4 +1,4 @@
-"""Fixed length (Dr. GRPO): the sum over tokens divided by a constant, so that no token's weight depends on any length.
+"""Fixed length (Dr. GRPO): the sum over tokens divided by a constant, so that weights do not depend on lengths.
 
     weight = m / (N * max_length)
 
@@ -29,7 +29,7 @@ class FixedLength(LossAggregator):
     """m / (rows * max_length).
 
     Args:
-        max_length: tokens a response may have; at least 1. The default is the paper's (DAPO) generation limit.
+        max_length: the longest response in tokens; at least 1. The default is the paper's (DAPO) generation limit.
     """
 
     max_length: int = follows("sampling.max_new_tokens", 20_480)

@@ -39,7 +39,7 @@ class PromptTokenMean(LossAggregator):
             )
         if len(totals.group_tokens) != len(mask):
             raise ValueError(
-                f"{label(self)}: totals speak of {len(totals.group_tokens)} rows, expected {len(mask)}, "
+                f"{label(self)}: totals are of {len(totals.group_tokens)} rows, expected {len(mask)}, "
                 "as the mask has; see Totals.select"
             )
         group_weight = 1 / (totals.active_groups * totals.group_tokens).clamp(min=1)

@@ -19,5 +19,8 @@ class ModelSource(Protocol):
         ...
 
     def context_length(self) -> int | None:
-        """The longest sequence in tokens that the model takes, known before anything is made; None if it must be read."""
+        """The longest sequence in tokens that the model takes; None if it has no limit, or it is not known before the model is made.
+
+        Called before anything is made or downloaded; it may read a config.json.
+        """
         ...

@@ -1,4 +1,4 @@
-"""Loading: from a Hugging Face directory on disk to a policy, a tokenizer and token ids. Nothing here asks the network."""
+"""Loading: from a Hugging Face directory on disk to a policy, a tokenizer and token ids. Nothing here uses the network."""
 
 from __future__ import annotations
 
@@ -32,14 +32,20 @@ def load_policy(path: Path, attention: str = "sdpa", dtype: str = "float32") -> 
     from rltoolkit.policy.verify import verified_layout
 
     transformers = quiet_transformers()
+    config = transformers.AutoConfig.from_pretrained(path, local_files_only=True)
+    if type(config) not in transformers.AutoModelForCausalLM._model_mapping:
+        raise ValueError(f"{path}: transformers has no causal language model for its model_type {config.model_type!r}")
     model = transformers.AutoModelForCausalLM.from_pretrained(
-        path, dtype=dtype, attn_implementation=attention, local_files_only=True
+        path,
+        dtype=dtype,
+        attn_implementation=None if attention == "sdpa" else attention,  # sdpa where the model knows it, else its own
+        local_files_only=True,
     )
     return PolicyModel(model, layout=verified_layout(model))
 
 
 def best_attention(device_type: str, compute_dtype: str) -> str:
-    """The attention to train with: flash attention, whose rows need no padding, on GPUs that have it; it knows no float32."""
+    """The attention to train with: flash attention on GPUs that have it, as it needs no padding; it cannot compute in float32."""
     available = quiet_transformers().utils.is_flash_attn_2_available()
     return "flash_attention_2" if device_type == "cuda" and compute_dtype != "float32" and available else "sdpa"
 
@@ -49,17 +55,14 @@ def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
     return quiet_transformers().AutoTokenizer.from_pretrained(path, local_files_only=True)
 
 
-def context_length(path: Path) -> int:
-    """The longest sequence in tokens that the model of a directory takes; only its config.json is read.
+def context_length(path: Path) -> int | None:
+    """The longest sequence in tokens that the model of a directory takes, from its config.json; None where that sets no limit.
 
-    Raises:
-        ValueError: the config does not say (recurrent models have no limit).
+    Of a multimodal model it is that of its language model. Recurrent models have no limit.
     """
     config = quiet_transformers().AutoConfig.from_pretrained(path, local_files_only=True).get_text_config()
-    for name in ("max_position_embeddings", "n_positions", "max_sequence_length", "max_seq_len"):
-        if getattr(config, name, None):
-            return getattr(config, name)
-    raise ValueError(f"the config of {path} (model_type {config.model_type!r}) does not say how long its sequences may be")
+    names = ("max_position_embeddings", "n_positions", "max_seq_len")
+    return next((getattr(config, name) for name in names if getattr(config, name, None)), None)
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, messages: Sequence[tuple[str, str]], chat: bool) -> list[int]:

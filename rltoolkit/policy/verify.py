@@ -77,14 +77,23 @@ def verified_layout(causal_lm: Any) -> str:
     Raises:
         ValueError: it is right in none; the message names the architecture and the gap.
     """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # matrices this small are slower on several
+    try:
+        return _verified_layout(causal_lm)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _verified_layout(causal_lm: Any) -> str:
     architecture, layout = type(causal_lm).__name__, default_layout(causal_lm.config)
     large = sum(parameter.numel() for parameter in causal_lm.parameters()) > _LARGE
     small = _small_copy(causal_lm) if large or layout != "padded" else None
-    if layout != "padded" and (fault := "no small copy of it can be built" if small is None else _fault(small, layout)):
+    if layout != "padded" and (fault := "no small copy of it can be built" if small is None else _fault(small, layout, *_rows())):
         log.warning("%s: the layout %r cannot be used for this architecture (%s); using 'padded'", architecture, layout, fault)
         layout = "padded"
     with _runs_on_cpu(causal_lm):
-        fault = _fault(small if large and small is not None else causal_lm, "padded")
+        fault = _fault(small if large and small is not None else causal_lm, "padded", *_few_tokens())
     if fault:
         raise ValueError(
             f"{architecture} (model_type {causal_lm.config.model_type!r}) is not supported: log-probs taken from its backbone and "
@@ -93,20 +102,19 @@ def verified_layout(causal_lm: Any) -> str:
     return layout
 
 
-def _fault(causal_lm: Any, layout: str) -> str | None:
+def _fault(causal_lm: Any, layout: str, input_ids: Tensor, mask: Tensor) -> str | None:
     """What is wrong with ``PolicyModel`` in a layout, in a few words; None where it is right."""
     half = next(causal_lm.parameters()).dtype in (torch.bfloat16, torch.float16)
     try:
-        gap = log_prob_gap(causal_lm, layout)
+        gap = log_prob_gap(causal_lm, layout, input_ids, mask)
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     return None if gap < (_TOLERANCE_BELOW_FLOAT32 if half else TOLERANCE) else f"they differ by {gap:.2g}"
 
 
 @torch.no_grad()
-def log_prob_gap(causal_lm: Any, layout: str) -> float:
-    """Largest difference between ``PolicyModel`` and the full logits, on two prompts with three responses each; in nats."""
-    input_ids, mask = _probe(causal_lm.get_output_embeddings().weight.shape[0])
+def log_prob_gap(causal_lm: Any, layout: str, input_ids: Tensor, mask: Tensor) -> float:
+    """Largest difference in nats between ``PolicyModel`` and the full logits, on the tokens under the mask [N, T]."""
     device = causal_lm.get_output_embeddings().weight.device
     input_ids, mask = input_ids.to(device), mask.to(device)
     was_training = causal_lm.training
@@ -120,16 +128,21 @@ def log_prob_gap(causal_lm: Any, layout: str) -> float:
     return (ours - theirs).abs().max().nan_to_num(nan=float("inf")).item()
 
 
-def _probe(vocabulary: int) -> tuple[Tensor, Tensor]:
+def _rows() -> tuple[Tensor, Tensor]:
     """input_ids and mask [6, 12]: prompts of 6 and 7 tokens, responses of 5, 4 and 2 to each."""
     input_ids, mask = torch.zeros(6, 12, dtype=torch.int64), torch.zeros(6, 12, dtype=torch.bool)
     spread = torch.arange(12) * 37
     for row in range(6):
         prompt, response = 6 + row // 3, (5, 4, 2)[row % 3]
-        input_ids[row, :prompt] = (spread[:prompt] + 11 * (row // 3) + 5) % vocabulary
-        input_ids[row, prompt : prompt + response] = (spread[:response] * 3 + 17 * row + 1) % vocabulary
+        input_ids[row, :prompt] = (spread[:prompt] + 11 * (row // 3) + 5) % _VOCABULARY
+        input_ids[row, prompt : prompt + response] = (spread[:response] * 3 + 17 * row + 1) % _VOCABULARY
         mask[row, prompt : prompt + response] = True
     return input_ids, mask
+
+
+def _few_tokens() -> tuple[Tensor, Tensor]:
+    """input_ids and mask [1, 4]: enough to see what happens after the head."""
+    return torch.tensor([[1, 2, 3, 1]]), torch.tensor([[False, True, True, True]])
 
 
 @contextmanager
@@ -166,7 +179,7 @@ def _small_copy(causal_lm: Any) -> Any:
             for parameter in model.parameters():
                 if parameter.ndim > 1:  # strong enough that every token depends on all that it sees
                     torch.nn.init.normal_(parameter, std=parameter.shape[-1] ** -0.5)
-            log_prob_gap(model, "padded")
+            log_prob_gap(model, "padded", *_rows())
     except Exception as error:
         log.debug("%s: no small copy: %s: %s", type(causal_lm).__name__, type(error).__name__, error)
         return None
@@ -176,7 +189,11 @@ def _small_copy(causal_lm: Any) -> Any:
 def small_config(config: Any) -> Any:
     """A copy of a text model's config with small sizes, short windows, and the first layers of each kind."""
     config = copy.deepcopy(config)
-    layers, heads = config.num_hidden_layers, config.num_attention_heads
+    layers, heads, key_value_heads = (
+        config.num_hidden_layers,
+        config.num_attention_heads,
+        getattr(config, "num_key_value_heads", 0),
+    )
     kept = _layers_of_each_kind(config, layers)
     for name, value in list(vars(config).items()):
         if isinstance(value, list) and len(value) == layers:
@@ -185,13 +202,12 @@ def small_config(config: Any) -> Any:
             setattr(config, name, _WINDOW)
         elif name.endswith("token_id") and value is not None:
             setattr(config, name, 0)
-    key_value_heads = getattr(config, "num_key_value_heads", None)
-    if key_value_heads:
-        config.num_key_value_heads = min(key_value_heads, 4 if key_value_heads == heads else 2)
     for name, size in _SIZES.items():
         value = getattr(config, name, None)
-        if isinstance(value, int) and value is not True and value > size:
+        if isinstance(value, int) and value is not True and value > 0 and value != size:
             setattr(config, name, size)
+    if key_value_heads:
+        config.num_key_value_heads = _SIZES["num_attention_heads"] if key_value_heads == heads else min(key_value_heads, 2)
     config.num_hidden_layers = len(kept)
     if getattr(config, "rope_parameters", None):
         config.rope_parameters = _plain_rope(config.rope_parameters)

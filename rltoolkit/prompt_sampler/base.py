@@ -1,4 +1,4 @@
-"""The contract of a prompt sampler: the order in which one pass over a task's problems goes."""
+"""The contract of a prompt sampler: the order of problems in one pass over a task."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 class PromptSampler(Protocol):
     """``sampler(size, epoch, seed) -> order``, int64 [size]: every problem once, a pure function of its arguments.
 
-    ``size`` is the number of problems, ``epoch`` counts the passes from 0. Being pure it has no state to save: a resumed run
-    asks for the same epoch again.
+    ``size`` is the number of problems, ``epoch`` counts the passes from 0. So there is no state to save: a resumed
+    run asks for the same epoch again.
     """
 
     def __call__(self, size: int, epoch: int, seed: int) -> Tensor: ...

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @register("prompt_sampler", "shuffled")
 @dataclass(frozen=True, kw_only=True)
 class Shuffled:
-    """Epochs of one seed and seeds of one epoch are unrelated orders."""
+    """Different epochs of a seed, and different seeds of an epoch, have unrelated orders."""
 
     def __call__(self, size: int, epoch: int, seed: int) -> Tensor:
         """See ``PromptSampler``."""

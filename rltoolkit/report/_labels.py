@@ -22,7 +22,7 @@ INCIDENTAL = (
 """Keys in which the seeds of one configuration may differ, with all keys below them."""
 
 MOST_KEYS = 3
-"""A label names at most so many differing keys; where there are more, it gives the folder."""
+"""The most differing keys that a label names; with more, it gives the folder."""
 
 
 class Label(NamedTuple):

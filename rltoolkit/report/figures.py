@@ -1,4 +1,4 @@
-"""Figures: how training went, one line for each ablation.
+"""Figures: how training went, one line for each configuration.
 
 A line is the mean over seeds where all of them have a value (steps in between are interpolated); the single runs are drawn
 lightly behind it. Training curves are noisy and so are smoothed by a running mean, whose width the figure states; held-out

@@ -1,7 +1,7 @@
 """The script behind ``math_verify``: calls the math-verify library on what a model wrote, request by request.
 
-It imports neither this package nor torch. A check that uses up its CPU time ends the process by signal, which no computation
-inside can catch or delay.
+It imports neither this package nor torch. When a check has used up its CPU time, a signal ends the process; no computation can
+catch or delay it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""A time limit around any reward function: what is not judged by then is wrong, reward -1, and counted in ``failures``.
+"""A time limit around any reward function: a response that is not judged in time is wrong, with reward -1.
 
-The function runs in processes of its own, one response at a time, each of which is ended when it is late, whatever it is at:
-waiting for a server, sleeping, or computing in a library that no exception gets through to. The same goes for a check that
-crashes. Those processes import the module in which the function is defined, so it has to be one that can be imported.
+The function runs in processes of its own, one response at a time. A process that is late is killed, whatever it is doing: waiting
+for a server, sleeping, or computing in a library that cannot be interrupted. A check that crashes is wrong, too. Both are counted
+in ``failures``. The processes import the module in which the function is defined, so it must be possible to import it.
 
 Wall time depends on the machine: choose the limit far above what a check takes, or two runs of one seed may differ.
 
@@ -31,7 +31,7 @@ WORKERS = 4
 
 @dataclass(frozen=True, kw_only=True)
 class TimeLimited:
-    """Answers as ``function`` does, where it answers in time.
+    """Answers as ``function`` does, if that answers in time.
 
     Args:
         function: any reward function.
@@ -61,7 +61,7 @@ class TimeLimited:
 
     @property
     def failures(self) -> int:
-        """Checks so far in this program that crashed or were late, the function's own count not among them."""
+        """Checks so far in this program that crashed or were late; the function's own count is not included."""
         return self._pool.failures
 
     @property

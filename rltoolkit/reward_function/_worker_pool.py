@@ -1,4 +1,4 @@
-"""Processes that do untrusted work for threads: one that dies costs its request, never the batch."""
+"""Processes that do untrusted work: if one dies, its request fails, and the others go on."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Reply(NamedTuple):
 
 
 class WorkerPool:
-    """``size`` processes of one script, each lent to one thread at a time; they end when this program does.
+    """``size`` processes of one script, each used by one thread at a time. They end when this program does.
 
     The script prints ``ready`` once it can work, then reads a JSON request a line and writes a ``Reply`` a line.
 
@@ -29,7 +29,7 @@ class WorkerPool:
         script: its file.
         size: processes.
         arguments: of the script.
-        seconds: wall time of a request after which its process is ended; None waits for ever.
+        seconds: wall time of a request after which its process is killed; None: no limit.
     """
 
     def __init__(self, script: str, size: int, arguments: tuple[str, ...] = (), seconds: float | None = None) -> None:

@@ -26,8 +26,9 @@ class Verdict(NamedTuple):
 class RewardFunction(Protocol):
     """``function(texts, answers) -> Verdict``: N responses and the N reference answers.
 
-    Texts are untrusted: whatever a model writes is a wrong answer at worst, never an exception and never evaluated. A run waits for
-    the verdict; one that may hang, on a server or in a library, belongs in ``TimeLimited`` (config key ``verifier_timeout``).
+    Texts are untrusted: whatever a model writes is at worst a wrong answer; it never raises an exception and is never run as code.
+    A run waits for the verdict. A function that may hang, on a server or in a library, belongs in ``TimeLimited`` (config key
+    ``verifier_timeout``).
 
     It may have ``extract(text) -> str | None``: the final answer found in a response, normalised so that equal answers are equal
     strings. Majority votes (cons@k) need it and nothing else does.
@@ -56,7 +57,7 @@ def compare(found: Iterable[str | None], expected: Iterable[str | None]) -> Verd
 def canonical_integer(text: str) -> str | None:
     """ASCII digits with an optional sign, less leading zeros and plus (``-007`` is ``-7``); None for any other text.
 
-    Integers stay strings, so that one of a million digits costs no more than reading it.
+    Integers stay strings: Python refuses to convert one of more than 4,300 digits.
     """
     if not re.fullmatch(r"[+-]?[0-9]+", text):
         return None

@@ -38,7 +38,7 @@ _OPERATORS: dict[str, tuple[int, Callable[[Fraction, Fraction], Fraction]]] = {
 @register("reward_function", "countdown")
 @dataclass(frozen=True, kw_only=True)
 class Countdown:
-    """Many expressions can be right.
+    """A puzzle may have many right expressions.
 
     Args:
         max_length: characters of the longest expression that is read, at least 1.

@@ -1,4 +1,4 @@
-"""Exact match: the response is the reference, spaces at its ends aside.
+"""Exact match: the response equals the reference, apart from spaces at the ends.
 
     correct = strip(response) equals strip(reference);   reward = +1 if correct else -1
 

@@ -1,9 +1,9 @@
-"""Format and answer: the rule-based reward of DeepSeek-R1-Zero, for the accuracy of the answer and for the format around it.
+"""Format and answer: the rule-based reward of DeepSeek-R1-Zero, for a right answer and for the format around it.
 
     R = (+1 if correct else -1) + format_reward * [the response is <think>...</think><answer>...</answer>]
 
-The answer is what the last <answer>...</answer> holds, in a response of any format; it is compared as an integer where it is
-one, else as text with runs of white space as one space. ``correct`` is the accuracy alone.
+The answer is what the last <answer>...</answer> holds, in a response of any format. Integers are compared as integers, anything
+else as text, in which any white space counts as one space. ``correct`` depends on the answer alone.
 
 Source: DeepSeek-R1, arXiv:2501.12948 (version 1), section 2.2.2; it gives no weights. Config: ``reward_function=format_and_answer``.
 """

@@ -2,12 +2,12 @@ r"""Integer answer: the last ``Answer: ...`` or ``\boxed{...}`` near the end of 
 
     correct = integer(response) equals integer(reference);   reward = +1 if correct else -1
 
-Only the last ``window`` characters are read. Of all ``Answer:`` (any case, the rest of its line) and closed ``\boxed{}``, the
-one that begins last counts, and it must be an integer and nothing else after this normalisation:
+Only the last ``window`` characters are read. Candidates are the rest of the line after an ``Answer:`` (any case) and the content
+of a closed ``\boxed{}``. The one that begins last counts. After this normalisation it must be an integer and nothing else:
 
 - full-width and other decimal digits, minus signs and punctuation become ASCII (superscripts do not: 10² is no integer);
 - Markdown emphasis, ``$``, ``\( \)``, braces, quotes and a trailing period are taken off;
-- so are a unit (``\text{...}``, degrees, percent) and what stands before a last ``=`` (``m + n = 42``, but no list);
+- so are a unit (``\text{...}``, degrees, percent) and everything before a last ``=`` (``m + n = 42``, but not in a list);
 - thousands separators, leading zeros, a plus sign and a fraction of zeros go: ``1{,}234``, ``1 234``, ``042``, ``42.0``.
 
 A list, a fraction, a decimal or a sentence is not an integer: wrong.

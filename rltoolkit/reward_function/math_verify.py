@@ -3,8 +3,8 @@
     correct = math_verify(reference, response);   reward = +1 if correct else -1
 
 Only the last ``window`` characters are read. The library hands what a model wrote to a computer algebra system, so it runs in
-processes of its own, each check under a limit of CPU time (a busy machine does not turn right into wrong) and memory. A check
-that exceeds a limit or crashes is wrong, and counted in ``failures``; its process is replaced. This works from any thread.
+processes of its own, and each check has a limit of CPU time and memory (CPU time, so that a busy machine changes no verdict). A
+check that exceeds a limit or crashes is wrong, and counted in ``failures``; its process is replaced. This works from any thread.
 
 Source: DAPO, arXiv:2503.14476, section 2.4, eq. 7, with the verifier of the Math-Verify project.
 Config: ``reward_function=math_verify``.

@@ -1,4 +1,4 @@
-"""Reward shapers: what else, besides the verdict, a response's reward and its trained tokens depend on."""
+"""Reward shapers: they change rewards, or which tokens train, after the verdict."""
 
 from rltoolkit.reward_shaper.base import RewardShaper
 from rltoolkit.reward_shaper.linear_length_penalty import LinearLengthPenalty

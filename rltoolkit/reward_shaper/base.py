@@ -9,12 +9,10 @@ if TYPE_CHECKING:
 
 
 class RewardShaper(Protocol):
-    """``shaper(rollouts [P, G]) -> rollouts`` with a new ``reward`` and/or ``loss_mask``; the input is not changed.
-
-    ``changes_reward`` is False where it is the mask alone: such a shaper acts with every advantage estimator, the others act with
-    those that read the reward.
-    """
+    """``shaper(rollouts [P, G]) -> rollouts`` with a new ``reward`` and/or ``loss_mask``; the input is not changed."""
 
     changes_reward: ClassVar[bool]
+    """False if only ``loss_mask`` changes. A shaper that changes the reward has no effect with estimators that ignore it (``max_rl``,
+    ``pass_at_k``); such runs are refused."""
 
     def __call__(self, rollouts: TensorDict) -> TensorDict: ...

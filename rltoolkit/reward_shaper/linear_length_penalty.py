@@ -1,9 +1,9 @@
-"""Linear length penalty: every token costs the same, from the first one on.
+"""Linear length penalty: every token of a response costs the same.
 
     R' = R - factor * min(|y| / max_length, 1)
 
-|y| is the response's length in tokens. Where the soft overlong punishment leaves all but the longest responses alone, this one
-prefers the shorter of two correct responses of any length.
+|y| is the response's length in tokens. The soft overlong punishment only affects the longest responses; this one prefers
+the shorter of any two correct responses.
 
 Source: the length term of L1, arXiv:2503.04697, section 3, eq. 1 (LCPO-Exact), with a target length of 0, as a share of the
 limit. Config: ``reward_shaper=[linear_length_penalty]``.

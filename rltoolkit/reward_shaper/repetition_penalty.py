@@ -1,4 +1,4 @@
-"""Repetition penalty: what a response says again, n tokens at a time, costs it reward.
+"""Repetition penalty: repeated n-grams of tokens lower the reward.
 
     R' = R - factor * (1 - distinct n-grams / n-grams)
 
@@ -31,7 +31,7 @@ class RepetitionPenalty:
 
     Args:
         ngram: n in tokens, at least 1; small n punishes ordinary language.
-        factor: the penalty of a response that says one thing only, at least 0.
+        factor: the penalty in the limit where all n-grams are the same, at least 0.
     """
 
     changes_reward: ClassVar[bool] = True

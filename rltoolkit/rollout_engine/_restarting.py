@@ -1,4 +1,4 @@
-"""An engine that is started again once when it dies, with the weights that it had."""
+"""An engine that restarts once when it dies, with the weights last sent."""
 
 from __future__ import annotations
 
@@ -21,9 +21,8 @@ log = logging.getLogger(__name__)
 class RestartingEngine:
     """Wraps an engine that can die without taking the trainer with it; see ``RolloutEngine`` for the methods.
 
-    What was asked for when it died is asked for again. Responses are functions of weights and seeds, so the rollouts are the
-    same. A second death before the next weight sync, that is within one rollout step, is final. Keeps a copy of the weights
-    last sent, in main memory.
+    Requests in flight are submitted again. Responses depend on weights and seeds alone, so the rollouts are the same. A second
+    death before the next weight sync (within one rollout step) is final. Keeps a copy of the last weights in main memory.
 
     Args:
         start: makes the engine, on the weights that it starts with.
@@ -65,7 +64,7 @@ class RestartingEngine:
         try:
             self.engine.update_weights(kept, version)
         except EngineDied as death:
-            for _ in kept:  # to the end: reading weights is a collective
+            for _ in kept:  # read the rest: under FSDP2 that is a collective, and the other ranks wait in it
                 pass
             self.restart(death)
 
@@ -83,7 +82,7 @@ class RestartingEngine:
         """The weights as they come, each copied on its way."""
         for name, tensor in weights:
             if name in self._weights:
-                self._weights[name].copy_(tensor)  # into the same memory as before: new memory costs as much as the copy
+                self._weights[name].copy_(tensor)  # reuse the memory: allocating it takes as long as the copy
             else:
                 self._weights[name] = tensor.detach().to("cpu", copy=True)
             yield name, tensor

@@ -70,15 +70,15 @@ class VLLM:
         on_gpu = torch.cuda.is_available()
         device: dict[str, Any] = {"gpu_memory_utilization": self.gpu_memory_utilization, "enable_sleep_mode": self.sleep}
         if on_gpu and self.tensor_parallel_size == 1:
-            device["device_ids"] = [torch.cuda.current_device()]  # the trainer's; every rank's engine would take the first
+            device["device_ids"] = [torch.cuda.current_device()]  # the trainer's, not the first one for every rank
         if not on_gpu:
-            # vLLM's rewind of a request's seed after a partial prefill fails on CPU generators: prefill in one piece.
+            # After a partial prefill vLLM rewinds a request's random generator, which fails on the CPU: prefill in one piece.
             prefill = {"enable_chunked_prefill": False, "max_num_batched_tokens": max(8192, max_length + 1)}
             device = {"kv_cache_memory_bytes": int(self.kv_cache_gib * GIB), **prefill}
         return {
             "model": str(model_path),
             "dtype": ("bfloat16" if on_gpu else "float32") if self.dtype == "auto" else self.dtype,
-            "max_model_len": max_length + 1,  # scoring a sequence of max_length samples one token more
+            "max_model_len": max_length + 1,  # scoring a sequence of max_length tokens samples one more
             "max_num_seqs": self.max_num_seqs,
             "tensor_parallel_size": self.tensor_parallel_size,
             "enforce_eager": not on_gpu if self.enforce_eager is None else self.enforce_eager,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import time
@@ -116,15 +117,21 @@ class Command:
 
     def __call__(self) -> int:
         """The command's exit status."""
-        # submitit tells of the end of a job's time with SIGUSR2, which may reach the command, too; checkpoint() passes it on
+        # The cluster tells of the end of a job's time with SIGUSR2, to all its processes: checkpoint() passes it on as SIGTERM.
         self._process = subprocess.Popen(self.command, preexec_fn=lambda: signal.signal(signal.SIGUSR2, signal.SIG_IGN))
-        return self._process.wait()
+        try:
+            return self._process.wait()
+        except BaseException:
+            self._process.terminate()
+            self._process.wait()
+            raise
 
     def checkpoint(self) -> Any:
-        """Called by submitit when the time is over: let the command end in its own order, and queue it again."""
+        """Called by submitit, from a signal handler, when the time is over: let the command end in order, and queue it again."""
         from submitit.helpers import DelayedSubmission
 
         if self._process is not None:
             self._process.terminate()
-            self._process.wait()
+            # not wait(): this very thread is inside of it, and holds its lock
+            os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
         return DelayedSubmission(Command(self.command))

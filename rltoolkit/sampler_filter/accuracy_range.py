@@ -2,7 +2,7 @@
 
     keep iff low < (number correct) / G < high
 
-Both bounds are outside: with 0 and 1 it is dynamic sampling.
+An accuracy equal to a bound is not kept; with bounds 0 and 1 this is dynamic sampling.
 
 Source: DAPO, arXiv:2503.14476, section 3.2, eq. 11, with bounds to choose, as OpenRLHF's ``dynamic_filtering_reward_range``.
 Config: ``sampler_filter=[accuracy_range]``.

@@ -2,8 +2,8 @@
 
     keep iff 0 < |{i : o_i is correct}| < G
 
-It counts ``correct``, the verifier's verdict, and cannot see the reward: with a shaped reward a group that is all wrong still
-differs in its lengths, and training on those differences alone makes the policy collapse.
+It counts ``correct``, the verifier's verdict, and not the reward: with a shaped reward the responses of a group that is all wrong
+still differ in length, and training on those differences alone makes the policy collapse.
 
 Source: DAPO, arXiv:2503.14476, section 3.2, eq. 11. Config: ``sampler_filter=[dynamic_sampling]``.
 """

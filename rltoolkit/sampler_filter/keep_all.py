@@ -1,4 +1,4 @@
-"""Keep all: every group trains, those without a difference between their responses included.
+"""Keep all: every group trains, even if its responses all have the same reward.
 
     keep = True
 

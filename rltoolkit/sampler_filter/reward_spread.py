@@ -2,8 +2,8 @@
 
     keep iff max_i R_i - min_i R_i > min_spread
 
-It reads the reward as the shapers leave it. Where there is a verdict, take ``dynamic_sampling``: behind a length penalty every
-group has a spread, those that are all wrong too. The spread is compared and not the deviation, which rounding can lift off zero.
+It reads the reward as the shapers leave it. Where there is a verdict, use ``dynamic_sampling``: after a length penalty every
+group has a spread, even one that is all wrong. The spread is compared, since rounding can make a deviation of equal rewards positive.
 
 Source: the zero-variance test of DAPO, arXiv:2503.14476, section 3.2, for rewards on a scale.
 Config: ``sampler_filter=[reward_spread]``.

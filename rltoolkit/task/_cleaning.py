@@ -1,4 +1,4 @@
-"""Cleaning: which rows of a table become problems, with a count of everything that stands out."""
+"""Cleaning: which rows of a table become problems, and how many were dropped or stood out, and why."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ INTEGER = re.compile(r"[+-]?([0-9]{1,3}(,[0-9]{3}){1,1000}|[0-9]{1,4000})")  # P
 
 
 class Cleaned(NamedTuple):
-    """Problems in the table's order, and in words what was found on the way."""
+    """Problems in the table's order, and what was found, in words."""
 
     problems: Sequence[Problem]
     findings: tuple[str, ...] = ()

@@ -13,7 +13,7 @@ BATCH_ROWS = 1024
 
 
 class Row(NamedTuple):
-    """One row of a table, and where it stands, for error messages.
+    """One row of a table, and its place in the file, for error messages.
 
     Every method names a field, dotted where it is nested (``reward_model.ground_truth``), and the config key that chose it.
     """
@@ -40,7 +40,7 @@ class Row(NamedTuple):
         return value
 
     def text(self, field: str, config: str = "task.path") -> str:
-        """A field as text: nothing is ``""``, and 73.0 is ``"73"``."""
+        """A field as text: null is ``""``, and 73.0 is ``"73"``."""
         value = self.read(field, config)
         if isinstance(value, float) and value.is_integer():
             value = int(value)

@@ -1,4 +1,4 @@
-"""Prompt templates: the words around a problem, put there exactly once.
+"""Prompt templates: the words around a problem; a prompt that already has them does not get them twice.
 
 The paper's template asks for the last line ``Answer: ...`` that the verifier looks for.
 

@@ -4,7 +4,7 @@
                           Answer: 42
 
 Four worked examples go before each question as turns of the conversation; they end in the line that the reward function
-``integer_answer`` reads. Train and eval never share a question: a third of all questions, told by a hash, is kept for
+``integer_answer`` reads. Train and eval never share a question: a third of all questions, chosen by a hash, is kept for
 evaluation. The evaluation questions are distinct and, like a benchmark's, the same for every seed.
 
 Config: ``task=chat_arithmetic``.
@@ -62,7 +62,7 @@ class ChatArithmetic:
     Args:
         train_size: questions to train on; they repeat, since there are few of them.
         eval_size: distinct questions to evaluate on.
-        two_digit_share: how many of the questions have two-digit numbers, in [0, 1].
+        two_digit_share: the share of questions with two-digit numbers, in [0, 1].
     """
 
     train_size: int = 10_000

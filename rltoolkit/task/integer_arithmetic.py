@@ -1,9 +1,9 @@
-"""Integer arithmetic: chains of additions and subtractions, in equal numbers for each number of operands.
+"""Integer arithmetic: chains of additions and subtractions; each number of operands is equally frequent.
 
     3+12-7=    ->    8
 
 Operands are drawn from 1..max_operand and the running total stays in [0, limit). Train and eval never share a prompt: a third of all
-prompts, told by a hash, is kept for evaluation, and ``model=tiny`` is not warm-started on those either. The evaluation
+prompts, chosen by a hash, is kept for evaluation, and ``model=tiny`` is not warm-started on those either. The evaluation
 problems are distinct and, like a benchmark's, the same for every seed.
 
 Config: ``task=integer_arithmetic``.

@@ -29,5 +29,5 @@ def test_needs_groups(loss, mask):
 
 
 def test_totals_of_other_rows_are_refused(mask):
-    with pytest.raises(ValueError, match=r"totals speak of 4 rows, expected 1, as the mask has"):
+    with pytest.raises(ValueError, match=r"totals are of 4 rows, expected 1, as the mask has"):
         PromptTokenMean().weights(mask[:1], Totals.of(mask, torch.tensor([0, 0, 1, 1])))

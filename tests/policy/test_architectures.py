@@ -6,11 +6,14 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import load_file
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 from transformers import AutoModelForCausalLM
 
 from rltoolkit.checkpoint_format import from_checkpoint
 from rltoolkit.policy.backbone import decoder_layers
 from rltoolkit.policy.layout import default_layout
+from rltoolkit.policy.lora import LoRA, add_adapters
 from rltoolkit.policy.policy import PolicyModel
 from rltoolkit.policy.verify import small_config, verified_layout
 
@@ -218,6 +221,13 @@ def test_a_model_whose_backbone_cannot_be_found_is_refused_by_name():
         verified_layout(tiny("llama4_text"))
 
 
+@pytest.mark.parametrize(("width", "heads", "key_value_heads"), [(16, 2, 1), (64, 2, 2), (36, 3, 1), (96, 6, 3), (8, 1, 1)])
+def test_small_models_of_any_shape_get_the_fast_layout(width, heads, key_value_heads):
+    sizes = {"hidden_size": width, "num_attention_heads": heads, "num_key_value_heads": key_value_heads}
+    config = transformers.Qwen2Config(vocab_size=11, intermediate_size=20, num_hidden_layers=1, **sizes)
+    assert verified_layout(transformers.Qwen2ForCausalLM(config)) == "joint"
+
+
 def test_the_check_leaves_random_state_and_model_as_they_were():
     model = tiny("qwen2").train()
     before, weights = torch.get_rng_state(), [parameter.clone() for parameter in model.parameters()]
@@ -243,6 +253,19 @@ def test_weights_carry_the_names_that_saving_gives_them(model_type, tmp_path):
         assert all(torch.equal(own[name], tensor) for name, tensor in back.items())
         tied = set(own) - set(back)
         assert tied <= {"lm_head.weight"}
+
+
+def test_experts_carry_their_names_under_fsdp2_and_beside_adapters(tmp_path, process_group):
+    model = tiny("qwen3_moe")
+    model.save_pretrained(tmp_path)
+    saved = load_file(tmp_path / "model.safetensors")
+    add_adapters(model, LoRA(rank=2), seed=0)  # B is 0: merged weights are those of before
+    policy = PolicyModel(model)
+    for module in (*policy.decoder_layers, policy):
+        fully_shard(module, mesh=init_device_mesh("cpu", (1,)))
+    ours = dict(policy.hf_weights())
+    assert ours.keys() == saved.keys()
+    assert all(torch.equal(ours[name], tensor) for name, tensor in saved.items())
 
 
 @pytest.mark.parametrize("model_type", ["qwen2", "gpt2", "gpt_bigcode", "falcon", "opt", "gpt_neox", "mpt"])

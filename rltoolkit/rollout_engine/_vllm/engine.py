@@ -45,7 +45,7 @@ class VLLMEngine:
         from transformers import AutoTokenizer
 
         self._in_process, self.max_length, self.version = not subprocess, max_length, 0
-        # Even an eager vLLM compiles a function that ranks sampled tokens: three seconds, for no gain on a CPU.
+        # Even with enforce_eager vLLM compiles the function that ranks sampled tokens: 3 seconds, and no gain on a CPU.
         self._compiles = torch.cuda.is_available()
         self._can_sleep = sleep and torch.cuda.is_available()
         self._asleep: set[str] = set()  # parts of the engine's memory, by vLLM's names
@@ -59,11 +59,11 @@ class VLLMEngine:
                 "or set rollout_engine.subprocess=true"
             )
         verbose = os.environ.get("RLTOOLKIT_VERBOSE") == "1"
-        # A subprocess would keep the borrowed standard error for good; there the log level has to do.
+        # A subprocess would keep the redirected standard error for ever; there only the log level is lowered.
         with preserved_globals(), contextlib.nullcontext() if verbose or subprocess else quiet_stderr():
             _prepare_environment(subprocess, "INFO" if verbose else "ERROR")
             vllm = _import_vllm()
-            vllm.envs.disable_envs_cache()  # an engine started earlier froze the environment as it was then
+            vllm.envs.disable_envs_cache()  # an engine that was started earlier has cached the environment of that time
             with recorded_decorations() if self._in_process else contextlib.nullcontext() as decorated:
                 self._llm: Any = vllm.LLM(**arguments)
             if decorated:
@@ -76,13 +76,13 @@ class VLLMEngine:
             self._llm.collective_rpc("end_with_trainer", args=(os.getpid(), process.pid))
 
     def generate(self, prompts: Sequence[Sequence[int]], group_size: int, sampling: Sampling, seeds: Sequence[int]) -> TensorDict:
-        """See ``RolloutEngine.generate``. Ctrl-C drops what was running; the engine can be used again."""
+        """See ``RolloutEngine.generate``. Ctrl-C drops the running requests; the engine stays usable."""
         with self.stream(group_size, sampling) as stream:
             return sample_all(stream, prompts, seeds)
 
     @contextlib.contextmanager
     def stream(self, group_size: int, sampling: Sampling) -> Iterator[VLLMStream]:
-        """See ``RolloutEngine.stream``. An engine in a process of its own goes on sampling between the calls."""
+        """See ``RolloutEngine.stream``. An engine in a process of its own keeps sampling between calls."""
         with self._session():
             yield VLLMStream(self, group_size, sampling)
 
@@ -101,7 +101,7 @@ class VLLMEngine:
     def update_weights(self, weights: Iterable[tuple[str, Tensor]], version: int) -> None:
         """See ``RolloutEngine.update_weights``."""
         if self._file is not None:
-            weights = dict(weights).items()  # all of them: what fails here is the trainer, not the engine
+            weights = dict(weights).items()  # read all of them first: an error while reading is the trainer's, not the engine's
         with self._alive("update_weights"):
             self._wake("weights")
             if self._file is None:
@@ -124,7 +124,7 @@ class VLLMEngine:
     def _wake(self, *parts: str) -> None:
         asleep = [part for part in parts if part in self._asleep]
         if asleep:
-            torch.cuda.ipc_collect()  # the trainer no longer uses this memory but has kept it for itself
+            torch.cuda.ipc_collect()  # give back memory that the trainer's allocator has freed but still caches
             torch.cuda.empty_cache()
             self._llm.wake_up(tags=asleep)
             self._asleep -= set(asleep)
@@ -143,7 +143,7 @@ class VLLMEngine:
 
     @contextlib.contextmanager
     def _session(self) -> Iterator[None]:
-        """What is enqueued inside and has not finished at the end is dropped."""
+        """Drop the requests that were enqueued inside and are unfinished at the end."""
         if self._running:
             raise RuntimeError("rollout_engine=vllm was called while groups of a stream are in flight")
         if self._llm is not None:
@@ -160,11 +160,11 @@ class VLLMEngine:
     def _enqueue(self, keys: Sequence[int], prompts: Sequence[Sequence[int]], parameters: Sequence[Any]) -> None:
         with self._guarded():
             ids = self._llm.enqueue([{"prompt_token_ids": list(prompt)} for prompt in prompts], parameters, use_tqdm=False)
-            # vLLM returns its ids with a random suffix, which its outputs do not carry
+            # enqueue returns ids with a random suffix, outputs carry ids without it
             self._running.update(zip((each.partition("-")[0] for each in ids), keys, strict=True))
 
     def _serve(self, timeout: float | None = None) -> list[tuple[int, Any]]:
-        """Run until a request is finished, all n responses of it: (key, vLLM's output) of each that is, none after ``timeout`` s."""
+        """Run until a request has finished with all its n responses; (key, vLLM's output) of each. None after ``timeout`` seconds."""
         finished: list[Any] = []
         deadline = time.monotonic() + (math.inf if timeout is None else timeout)
         with self._guarded() as deliver_interrupt:
@@ -177,14 +177,14 @@ class VLLMEngine:
 
     @contextlib.contextmanager
     def _guarded(self) -> Iterator[Callable[[], None]]:
-        """Around sampling in vLLM; yields the function that lets a held Ctrl-C through, between two steps."""
+        """Put around sampling in vLLM; yields a function that delivers a held Ctrl-C, to be called between two steps."""
         compilation = contextlib.nullcontext() if self._compiles else torch.compiler.set_stance("force_eager")
         with held_interrupts() as deliver_interrupt, torch.random.fork_rng(), compilation, self._alive("generate"):
             yield deliver_interrupt
 
     @contextlib.contextmanager
     def _alive(self, what: str) -> Iterator[None]:
-        """Turn a failure inside vLLM into EngineDied, and refuse an engine that is gone."""
+        """Turn a failure inside vLLM into EngineDied, and refuse calls on a closed engine."""
         if self._llm is None:
             raise EngineDied(f"rollout_engine=vllm: {what} was called on a closed engine")
         try:
@@ -215,7 +215,7 @@ class VLLMStream:
                 top_p=sampling.top_p,
                 max_tokens=min(sampling.max_new_tokens, max_length - len(prompt)),
                 stop_token_ids=self._engine.stops,
-                logprobs=0,  # of the sampled token, and of no other
+                logprobs=0,  # only that of the sampled token
                 flat_logprobs=True,
                 detokenize=False,
             )
@@ -242,8 +242,8 @@ def _prepare_environment(subprocess: bool, log_level: str) -> None:
     forget_launcher()
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = str(int(subprocess))
     if not torch.cuda.is_available():
-        os.environ.setdefault("TORCH_COMPILE_DISABLE", "1")  # read by a process of its own; see VLLMEngine for this one
-    # Trainer and engine take turns on the same cores; binding would leave the engine one thread per physical core.
+        os.environ.setdefault("TORCH_COMPILE_DISABLE", "1")  # read by the engine's own process; VLLMEngine covers this process
+    # Trainer and engine take turns on the same cores; with binding the engine would get one thread per physical core.
     os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
     os.environ.setdefault("VLLM_LOGGING_LEVEL", log_level)
 

@@ -1,4 +1,4 @@
-"""Guards for what an engine in the trainer's own process would otherwise change behind its back."""
+"""Guards: an engine in the trainer's process must not change the process's state (environment, random states, signals, classes)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LAUNCH_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MAS
 
 @contextmanager
 def preserved_globals() -> Iterator[None]:
-    """Put back the environment, the random states and torch's threads on the way out.
+    """Restore the environment, the random states and torch's number of threads on leaving.
 
     vLLM seeds every generator, replaces ``torch.set_num_threads`` by a function that does nothing, and leaves LD_PRELOAD
     and inductor's settings in the environment, where they would reach every process that the trainer starts later.
@@ -48,7 +48,7 @@ def forget_launcher() -> None:
 
 @contextmanager
 def quiet_stderr() -> Iterator[None]:
-    """Keep standard error back, what compiled code writes included, and print it only if the body fails."""
+    """Hold standard error back, including what compiled code writes; print it only if the body fails."""
     sys.stderr.flush()
     with tempfile.TemporaryFile() as kept:
         terminal = os.dup(2)
@@ -131,9 +131,9 @@ def kept_process_group() -> Iterator[None]:
 
 @contextmanager
 def held_interrupts() -> Iterator[Callable[[], None]]:
-    """Hold Ctrl-C back until the yielded function is called, which the caller does where stopping is safe.
+    """Hold Ctrl-C back until the yielded function is called; the caller calls it where stopping is safe.
 
-    An engine interrupted in the middle of a step has scheduled tokens that it never computes and cannot go on.
+    An engine that is interrupted within a step has scheduled tokens that it will never compute, and is broken.
     """
     if threading.current_thread() is not threading.main_thread():
         yield lambda: None

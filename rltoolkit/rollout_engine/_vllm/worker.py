@@ -37,7 +37,7 @@ class WeightReload:
             self.model_runner.reload_weights(weights_iterator=iter(weights), is_checkpoint_format=True)
             head: Any = getattr(model, "lm_head", None)
             if hasattr(head, "cpu_linear"):
-                # A head tied to the embeddings is not reloaded itself, and on the CPU it keeps a packed copy of the old weights.
+                # A head tied to the embeddings is not reloaded, and on the CPU it keeps a packed copy of the old weights.
                 head.quant_method.process_weights_after_loading(head)
 
     def undecorate(self, decorated: Iterable[Decorated]) -> None:
@@ -53,7 +53,7 @@ class WeightReload:
         threading.Thread(target=_end_with_trainer, args=(trainer, engine), name="rollout-engine-end", daemon=True).start()
 
     def replace_weights_by_handle(self, handles: bytes) -> None:
-        """The same, read where the trainer holds them; see ``memory_handles``."""
+        """The same, read from the trainer's GPU memory; see ``memory_handles``."""
         self.replace_weights(pickle.loads(handles))
         if torch.cuda.is_available():
             torch.cuda.synchronize()  # the trainer may change them when this returns
@@ -88,7 +88,7 @@ def _end_with_trainer(trainer: int, engine: int) -> None:
 
 
 def watched_processes(core: Any) -> list[Any]:
-    """The engine's processes. When one ends, whoever waits for it is woken with an error.
+    """The engine's processes. When one ends, pending calls to it raise an error.
 
     vLLM's synchronous client notices that its process was killed, but leaves a pending ``step`` or call waiting for ever.
     """
@@ -96,7 +96,7 @@ def watched_processes(core: Any) -> list[Any]:
 
     def wake_waiters() -> None:
         multiprocessing.connection.wait([process.sentinel for process in processes])
-        core.resources.engine_dead = True  # from here on vLLM refuses new calls, so none can be missed below
+        core.resources.engine_dead = True  # vLLM refuses new calls from here on, so the loop below sees all pending ones
         dead = RuntimeError("the engine's process ended")
         core.outputs_queue.put_nowait(dead)
         for answer in list(core.utility_results.values()):
@@ -119,7 +119,7 @@ def memory_handles(weights: Iterable[tuple[str, Tensor]]) -> bytes:
 
 
 class SharedFile:
-    """A file for weights, in memory where the system has /dev/shm; it is written anew for each sync, and gone after ``close``.
+    """A file for weights, in memory where the system has /dev/shm. Each sync overwrites it; ``close`` removes it.
 
     Its folder's name holds the id of its process, so that a later one can remove what a killed one has left behind.
     """
@@ -134,7 +134,7 @@ class SharedFile:
 
     def write(self, weights: Iterable[tuple[str, Tensor]]) -> None:
         """Put the weights of a model into the file."""
-        with self.path.open("r+b") as file:  # in place: pages of a new file would cost as much as what is written to them
+        with self.path.open("r+b") as file:  # in place: allocating a new file's pages takes as long as writing them
             torch.save({name: tensor.detach() for name, tensor in weights}, file)
             file.truncate()
 
