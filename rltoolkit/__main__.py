@@ -37,6 +37,7 @@ def main() -> None:
 
         check_choices(sys.argv[1:])
         compose.publish()
+        sweep.register()
         hydra.main(version_base=None, config_path="pkg://rltoolkit.conf", config_name="config")(_job)()
         for run, folder in _jobs:
             # other ranks that Lightning starts repeat this command line, and must not make up a folder of their own

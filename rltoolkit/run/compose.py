@@ -24,6 +24,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 from rltoolkit import registry
 from rltoolkit.component import followed_key
 from rltoolkit.errors import ConfigError
+from rltoolkit.run import sweep_options
 from rltoolkit.run.components import Components
 from rltoolkit.run.config import RunConfig
 from rltoolkit.run.run import Run
@@ -33,9 +34,7 @@ CONFIG_MODULE = "rltoolkit.conf"
 
 def publish() -> None:
     """Store the schema, every component and the launchers of sweeps as Hydra options; harmless when called twice."""
-    from rltoolkit.run import sweep  # which composes its jobs with this module
-
-    sweep.register()
+    sweep_options.publish()
     store = ConfigStore.instance()
     store.store(name="run_schema", node=schema())
     for kind in registry.kinds():

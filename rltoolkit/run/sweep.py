@@ -16,11 +16,9 @@ import sys
 import types
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
-from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -42,12 +40,10 @@ from rltoolkit.run.folder import RunFolder
 from rltoolkit.run.jobs import Job, Outcome, run_jobs
 from rltoolkit.run.run import Run
 from rltoolkit.run.slurm import Resources, run_on_slurm
+from rltoolkit.run.sweep_options import PLUGINS, SlurmOptions
 
 NAME_LENGTH = 100
 """characters of a folder's name that say what a job is; file systems take 255 bytes"""
-_PLUGINS = "hydra_plugins.rltoolkit"
-"""where Hydra believes that the launchers come from: it takes them from below ``hydra_plugins`` alone"""
-
 failed: list[str] = []
 """Folders of the jobs that failed in this sweep."""
 
@@ -162,7 +158,7 @@ class SweepLauncher(Launcher):
 class LocalLauncher(SweepLauncher):
     """``hydra/launcher=local``: on this machine, one after another or side by side."""
 
-    __module__ = _PLUGINS
+    __module__ = PLUGINS
 
     def __init__(self, jobs_at_once: int, threads: int | None) -> None:
         self.jobs_at_once, self.threads = jobs_at_once, threads
@@ -182,7 +178,7 @@ class LocalLauncher(SweepLauncher):
 class SlurmLauncher(SweepLauncher):
     """``hydra/launcher=slurm``: each job of the sweep is a job of the cluster."""
 
-    __module__ = _PLUGINS
+    __module__ = PLUGINS
 
     def __init__(self, **options: Any) -> None:
         self.options = SlurmOptions(**options)
@@ -221,7 +217,7 @@ class GridSweeper(Sweeper):
     fails.
     """
 
-    __module__ = _PLUGINS
+    __module__ = PLUGINS
 
     def __init__(self, params: Mapping[str, str] | None) -> None:
         self.params = params
@@ -259,44 +255,9 @@ class SweepReport(Callback):
             write_report(folder)
 
 
-@dataclass
-class LocalOptions:
-    """The config node of ``hydra/launcher=local``."""
-
-    _target_: str = f"{_PLUGINS}.LocalLauncher"
-    jobs_at_once: int = 1  # side by side, each writes to log.txt in its folder
-    threads: int | None = None  # of each job; null: cores / jobs_at_once
-
-
-@dataclass
-class SlurmOptions:
-    """The config node of ``hydra/launcher=slurm``."""
-
-    _target_: str = f"{_PLUGINS}.SlurmLauncher"
-    cluster: str = "slurm"  # local: submitit's imitation on this machine, to try a sweep
-    partition: str | None = None
-    minutes: int = 1440  # a job that runs out of time writes a checkpoint, is queued again and goes on
-    nodes: int | None = None  # null: trainer.num_nodes
-    gpus_per_node: int | None = None  # null: trainer.devices, none with trainer.accelerator=cpu
-    cpus_per_task: int | None = None
-    extra: dict[str, Any] = field(default_factory=dict)  # any other option of sbatch: +hydra.launcher.extra.account=mine
-
-
-@dataclass
-class GridOptions:
-    """The config node of ``hydra/sweeper=grid``."""
-
-    _target_: str = f"{_PLUGINS}.GridSweeper"
-    params: dict[str, str] | None = None
-
-
 def register() -> None:
     """Make the launchers and the sweeper known to Hydra; harmless when called twice."""
-    store = ConfigStore.instance()
-    store.store(group="hydra/launcher", name="local", node=LocalOptions)
-    store.store(group="hydra/launcher", name="slurm", node=SlurmOptions)
-    store.store(group="hydra/sweeper", name="grid", node=GridOptions)
-    known, module = Plugins.instance(), types.ModuleType(_PLUGINS)
+    known, module = Plugins.instance(), types.ModuleType(PLUGINS)
     for plugin in (LocalLauncher, SlurmLauncher, GridSweeper):
         known.register(plugin)
         setattr(module, plugin.__name__, plugin)
@@ -305,7 +266,7 @@ def register() -> None:
     except ModuleNotFoundError:
         parent = sys.modules["hydra_plugins"] = types.ModuleType("hydra_plugins")
         parent.__path__ = []
-    sys.modules[_PLUGINS] = parent.rltoolkit = module  # type: ignore[attr-defined]
+    sys.modules[PLUGINS] = parent.rltoolkit = module  # type: ignore[attr-defined]
 
 
 def job_of(planned: Planned) -> Job:

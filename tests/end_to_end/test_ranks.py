@@ -37,7 +37,9 @@ def torchrun(cache, tmp_path):
             time.sleep(late * rank)
             environment = {**os.environ, "RLTOOLKIT_CACHE": str(cache), **{name: str(value) for name, value in launcher.items()}}
             processes.append(
-                subprocess.Popen(arguments, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+                subprocess.Popen(
+                    arguments, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+                )
             )
         try:
             said = [process.communicate(timeout=SECONDS)[0] for process in processes]
