@@ -8,7 +8,7 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_module
 from omegaconf import DictConfig
 
-from rltoolkit import old_log_probs, registry
+from rltoolkit import registry
 from rltoolkit.component import name_of
 from rltoolkit.errors import ConfigError
 from rltoolkit.run import compose
@@ -150,23 +150,6 @@ def test_contradictions_are_refused_with_the_numbers(overrides, message):
 
 def test_what_shapes_the_mask_alone_goes_with_verdicts():
     load("reward_shaper=[overlong_filtering]", "advantage_estimator=max_rl")
-
-
-@pytest.mark.parametrize(
-    ("asked", "updates", "taken"),
-    [
-        ("auto", 2, "trainer"),
-        ("auto", 1, "update"),  # the update's own log-probs are those before it
-        ("trainer", 1, "trainer"),
-        ("engine", 2, "engine"),
-        ("engine", 1, "engine"),
-    ],
-)
-def test_whose_log_probs_are_the_old_ones(asked, updates, taken):
-    # 8 prompts x 4 responses = 32
-    sizes = ["prompts_per_step=8", "group_size=4", f"mini_batch_size={32 // updates}"]
-    run = load(*sizes, f"trainer.old_log_probs={asked}")
-    assert old_log_probs.source(run.config.trainer.old_log_probs, run.plan.optimizer_steps_per_rollout) == taken
 
 
 def test_a_preset_this_machine_cannot_run_says_so():
