@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rltoolkit.command_line import check_choices, help_text, prepare, report_errors
-from rltoolkit.errors import ConfigError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -40,8 +39,6 @@ def main() -> None:
         compose.publish()
         sweep.register()
         hydra.main(version_base=None, config_path="pkg://rltoolkit.conf", config_name="config")(_job)()
-        if len(_jobs) > 1:
-            raise ConfigError("hydra/launcher: jobs of a sweep need processes of their own; choose local or slurm")
         for run, folder in _jobs:
             # other ranks that Lightning starts repeat this command line, and must not make up a folder of their own
             sys.argv.append(f"hydra.run.dir={compose.quoted(str(folder))}")

@@ -42,6 +42,8 @@ One component in full:   python -m rltoolkit.components NAME
 The whole configuration: python -m rltoolkit --cfg job
 Hydra's own options:     python -m rltoolkit --hydra-help"""
 FILE_GROUPS = ("preset", "experiment", "ablation", "logger", "profiler")
+LAUNCHERS = ("local", "slurm")
+"""Hydra's own run all jobs of a sweep in one process, which engines and process groups do not survive."""
 
 
 def prepare(arguments: Sequence[str]) -> list[str]:
@@ -94,7 +96,7 @@ def say(text: str) -> None:
 def check_choices(arguments: Sequence[str]) -> None:
     """Refuse an unknown component or option with the nearest names. Raises registry.UnknownName."""
     for argument in arguments:
-        match = re.fullmatch(r"\+{0,2}([a-z_]+)=([\w,\[\]\s]+)", argument)
+        match = re.fullmatch(r"\+{0,2}([a-z_/]+)=([\w,\[\]\s]+)", argument)
         if not match:
             continue
         group, chosen = match[1], re.findall(r"\w+", match[2])
@@ -103,6 +105,8 @@ def check_choices(arguments: Sequence[str]) -> None:
             known = registry.names(kind)
         elif group in FILE_GROUPS:
             known = _options(group)
+        elif group == "hydra/launcher":
+            known = LAUNCHERS
         else:
             continue
         for name in chosen:
