@@ -131,6 +131,7 @@ REFUSALS = {
     "sampling.top_p=0.9": 2,
     "model=hf": 2,
     "kl_in_reward=true": 2,
+    "sampler_filter=[dynamic_sampling] advantage_estimator=raw group_size=1": 2,
     "trainer.old_log_probs=engine importance_correction=tis": 2,
 }
 REFUSE = """

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import nn
+import torch
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def decoder_layers(causal_lm: Any) -> nn.ModuleList:
@@ -15,7 +18,7 @@ def decoder_layers(causal_lm: Any) -> nn.ModuleList:
     """
     count = causal_lm.config.get_text_config().num_hidden_layers
     for child in causal_lm.get_decoder().children():
-        if isinstance(child, nn.ModuleList) and len(child) == count:
+        if isinstance(child, torch.nn.ModuleList) and len(child) == count:
             return child
     raise ValueError(
         f"{type(causal_lm).__name__} keeps its {count} decoder layers in no list that could be found: it cannot be sharded "
