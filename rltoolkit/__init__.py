@@ -1,4 +1,4 @@
-"""Reinforcement learning of language models with verifiable rewards, in interchangeable parts.
+"""Reinforcement learning of language models with verifiable rewards, made of interchangeable components.
 
     run = rltoolkit.load("+experiment=dapo", "trainer.max_steps=64")   # what `python -m rltoolkit ...` would train
     run = run.replace(reward_function=MyReward())                      # any object that fits the kind's contract
