@@ -109,12 +109,12 @@ def test_a_run_that_was_stopped_is_not_evaluated(loop, record):
     assert record == ["display.stop", "checkpoints.save", "checkpoints.finish", "interrupts.restore"]
 
 
-def test_a_new_run_starts_with_an_evaluation_and_no_sync(loop, record):
+def test_a_new_run_starts_with_an_evaluation_and_no_sync_and_samples_at_once(loop, record):
     loop.data.rollout_step, loop.data.rollout_step_finished = 0, True
     loop.on_train_start(trainer(0), None)
     assert record == [
         "interrupts.install", "checkpoints.clear_partial", "log.open", "evaluator.open", "checkpoints.mark_best",
-        "evaluate 0", "checkpoints.save", "checkpoints.mark_best", "engine.sleep", "display.start",
+        "evaluate 0", "checkpoints.save", "checkpoints.mark_best", "display.start",
     ]  # fmt: skip
 
 
