@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,10 +53,13 @@ def _job(composed: DictConfig) -> None:
 
     from rltoolkit.run import compose
 
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    with suppress(OSError):
+        folder.rmdir()  # Hydra has made it; a run that is refused leaves nothing behind, and training makes it again
     with report_errors():  # Hydra prints a line of its own for errors that leave its job
         choices, overrides = compose.hydra_choices()
         run = compose.from_hydra(composed, choices, overrides)
-    _jobs.append((run, Path(HydraConfig.get().runtime.output_dir)))
+    _jobs.append((run, folder))
 
 
 def _train(run: Run, folder: Path) -> int:

@@ -85,6 +85,6 @@ def test_a_layer_that_the_model_does_not_have(command, tmp_path):
     done = command(*ADAPTERS, "lora.target_modules=[q_proj,query]", f"hydra.run.dir={tmp_path}")
     assert done.returncode == 2
     message = " ".join(done.stderr.split())
-    assert "error: lora.target_modules=('q_proj', 'query')" in message
+    assert "lora.target_modules=['q_proj', 'query']: must be among down_proj" in message
     assert "must be among down_proj, gate_proj, k_proj, o_proj, q_proj, up_proj, v_proj" in message
     assert "Traceback" not in message
