@@ -138,6 +138,8 @@ def _quiet() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions reach report_errors(), which words them
     logging.basicConfig(format="%(message)s", level=logging.INFO if is_verbose() else logging.ERROR)
     logging.getLogger("rltoolkit").setLevel(logging.INFO)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(_Once())
     if is_verbose():
         return
     warnings.simplefilter("ignore")
@@ -153,6 +155,23 @@ def _add_plugin(plugin: str) -> None:
     """Name a plug-in to the registry of this process and of those that it starts."""
     where = str(Path(plugin).absolute()) if plugin.endswith(".py") else plugin
     os.environ[PLUGINS] = ",".join(filter(None, [os.environ.get(PLUGINS), where]))
+
+
+class _Once(logging.Filter):
+    """Lets a line of ours through once: a task reads its rows for either split, and finds the same both times."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the line is new, or somebody else's."""
+        text = record.getMessage()
+        if not record.name.startswith("rltoolkit."):
+            return True
+        is_new = text not in self._said
+        self._said.add(text)
+        return is_new
 
 
 class _Deferred(types.ModuleType):

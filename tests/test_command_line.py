@@ -172,3 +172,10 @@ def test_a_run_that_fails_says_one_sentence(tmp_path):
     assert line.startswith("error: GenerationLimit: kept 0 of prompts_per_step=4 groups")
     assert "Error executing job" not in done.stdout
     assert json.loads((tmp_path / "run.json").read_text())["error"].startswith("GenerationLimit: kept 0")
+
+
+def test_a_line_of_the_log_is_said_once():
+    code = "from rltoolkit.command_line import prepare; prepare([]); import logging; log = logging.getLogger('rltoolkit.task.x');"
+    code += "[log.info(line) for line in ('4 problems', '4 problems', '1 held out')]"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.split("\n") == ["4 problems", "1 held out", ""]

@@ -45,10 +45,14 @@ def test_dapo_through_vllm(command, tmp_path):
     assert json.loads((tmp_path / "result.json").read_text())["avg_at_k"] == pytest.approx(
         float(table(run / "evaluations.csv")[-1]["avg_at_k"])
     )
+    # a chat model's end of a turn stands in its generation config alone: the model's config knows one stop token, this one two
+    stops = {"eos_token_id": [5, AutoTokenizer.from_pretrained(run / "model").eos_token_id]}
+    (run / "model" / "generation_config.json").write_text(json.dumps(stops))
     exported = command(run, tmp_path / "hf", module="rltoolkit.export", small=False)
     assert exported.returncode == 0, exported.stderr
     assert AutoModelForCausalLM.from_pretrained(tmp_path / "hf").num_parameters() == 152_704
     assert AutoTokenizer.from_pretrained(tmp_path / "hf").decode([1])
+    assert json.loads((tmp_path / "hf" / "generation_config.json").read_text())["eos_token_id"] == stops["eos_token_id"]
 
 
 def test_stopped_and_continued_equals_uninterrupted_and_two_ranks_equal_one(command, tmp_path):
