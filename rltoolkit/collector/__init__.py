@@ -1,9 +1,10 @@
 """The collector: from prompts to kept groups with advantages, one rollout step after another."""
 
-from rltoolkit.collector.collector import CollectedStep, Collector, GenerationLimit
+from rltoolkit.collector.collector import Collector, GenerationLimit
 from rltoolkit.collector.counters import Counters
 from rltoolkit.collector.prompt_stream import EncodedProblem, PromptStream, encode_problems
 from rltoolkit.collector.refill import Refill
+from rltoolkit.collector.step import CollectedStep
 
 __all__ = [
     "CollectedStep",

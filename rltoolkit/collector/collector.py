@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,6 +23,7 @@ from rltoolkit.collector.counters import Counters
 from rltoolkit.collector.prompt_stream import EncodedProblem, PromptStream
 from rltoolkit.collector.refill import AT_LIMIT, Refill
 from rltoolkit.collector.schedule import Schedule
+from rltoolkit.collector.step import CollectedStep, CollectorState, Group
 from rltoolkit.errors import RunFailed
 from rltoolkit.reward_function.base import RewardFunction
 from rltoolkit.reward_shaper.base import RewardShaper
@@ -44,52 +44,6 @@ LOGGED_KEYS = ("response_length", "truncated", "policy_version", "prompt_index",
 
 class GenerationLimit(RunFailed):
     """The generation limit was reached before P groups were kept; the message says what was rejected and why."""
-
-
-@dataclass
-class CollectedStep:
-    """One rollout step, ready to train on: [P, G] rollouts with advantages, and its counters.
-
-    ``sampled`` holds every group generated in the step, rejected ones included, without their tokens: what accuracy, length and
-    truncation are measured on, since the kept groups are a biased sample of the policy.
-    """
-
-    rollouts: TensorDict
-    sampled: TensorDict
-    counters: Counters
-    seconds: float
-    """wall time of sampling, verifying, shaping and filtering, and of the KL where it lowers the reward"""
-    seconds_verification: float
-    """of these, what this process waited for the reward function; an engine in a process of its own samples on meanwhile"""
-    state_after: CollectorState
-    """where the collector goes on once this step is accepted"""
-
-
-@dataclass
-class Group:
-    """A sampled and judged group."""
-
-    position: int
-    """in the stream of prompts"""
-    rollouts: TensorDict
-    """[G]"""
-    keep: bool
-    """whether it passed every filter"""
-    sampled_in: int
-    """rollout steps that were complete when it was sampled"""
-
-
-@dataclass(frozen=True, kw_only=True)
-class CollectorState:
-    """What has to survive a restart."""
-
-    position: int = 0
-    rollout_step: int = 0
-    accepted: float
-    """groups kept in earlier steps, weighed with ACCEPTANCE_MEMORY"""
-    judged: float
-    """groups sampled in earlier steps, likewise"""
-    carried: tuple[Group, ...] = ()
 
 
 class Collector:

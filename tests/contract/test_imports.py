@@ -27,7 +27,13 @@ FLOORS = (
 ALLOWED = {
     "vllm": ["rltoolkit.rollout_engine._vllm"],
     "lightning": ["rltoolkit.training"],
-    "hydra": ["rltoolkit.run.compose", "rltoolkit.run.sweep", "rltoolkit.__main__", "rltoolkit.command_line"],
+    "hydra": [
+        "rltoolkit.run.compose",
+        "rltoolkit.run.sweep",
+        "rltoolkit.run.sweep_options",
+        "rltoolkit.__main__",
+        "rltoolkit.command_line",
+    ],
     "omegaconf": ["rltoolkit.run", "rltoolkit.__main__", "rltoolkit.command_line"],
     "torchrl": ["rltoolkit.torchrl", "rltoolkit.training.data"],
 }

@@ -1,0 +1,57 @@
+"""What the collector hands out, a rollout step, and what it keeps between two of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rltoolkit.collector.counters import Counters
+
+if TYPE_CHECKING:
+    from tensordict import TensorDict
+
+
+@dataclass
+class CollectedStep:
+    """One rollout step, ready to train on: [P, G] rollouts with advantages, and its counters.
+
+    ``sampled`` holds every group generated in the step, rejected ones included, without their tokens: what accuracy, length and
+    truncation are measured on, since the kept groups are a biased sample of the policy.
+    """
+
+    rollouts: TensorDict
+    sampled: TensorDict
+    counters: Counters
+    seconds: float
+    """wall time of sampling, verifying, shaping and filtering, and of the KL where it lowers the reward"""
+    seconds_verification: float
+    """of these, what this process waited for the reward function; an engine in a process of its own samples on meanwhile"""
+    state_after: CollectorState
+    """where the collector goes on once this step is accepted"""
+
+
+@dataclass
+class Group:
+    """A sampled and judged group."""
+
+    position: int
+    """in the stream of prompts"""
+    rollouts: TensorDict
+    """[G]"""
+    keep: bool
+    """whether it passed every filter"""
+    sampled_in: int
+    """rollout steps that were complete when it was sampled"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CollectorState:
+    """What has to survive a restart."""
+
+    position: int = 0
+    rollout_step: int = 0
+    accepted: float
+    """groups kept in earlier steps, weighed with ACCEPTANCE_MEMORY"""
+    judged: float
+    """groups sampled in earlier steps, likewise"""
+    carried: tuple[Group, ...] = ()
