@@ -9,6 +9,7 @@ Importing the package costs nothing: both functions import what they need when t
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,10 @@ def train(run: Run, folder: Path | str) -> Result:
     """Train a run in a folder, or go on where it stopped. See ``rltoolkit.training.train.train``."""
     from rltoolkit.command_line import prepare
 
-    prepare([])
-    from rltoolkit.training import train as training
+    with (
+        warnings.catch_warnings()
+    ):  # those of the libraries are off while it trains, and the caller's own filters back afterwards
+        prepare([])
+        from rltoolkit.training import train as training
 
-    return training.train(run, folder)
+        return training.train(run, folder)
