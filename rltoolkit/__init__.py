@@ -31,9 +31,8 @@ def train(run: Run, folder: Path | str) -> Result:
     """Train a run in a folder, or go on where it stopped. See ``rltoolkit.training.train.train``."""
     from rltoolkit.command_line import prepare
 
-    with (
-        warnings.catch_warnings()
-    ):  # those of the libraries are off while it trains, and the caller's own filters back afterwards
+    # the libraries' warnings are off while it trains; afterwards the caller has the filters of before
+    with warnings.catch_warnings():
         prepare([])
         from rltoolkit.training import train as training
 
