@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -12,12 +13,26 @@ from tensordict import TensorDict
 from rltoolkit.rollout_batch import text_entry
 
 PROMPT_LENGTH = 2
+LAUNCHER = ("RANK", "LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Tests marked ``gpu`` run where there is one: ``pytest -m gpu``."""
     if item.get_closest_marker("gpu") and not torch.cuda.is_available():
         pytest.skip("needs a GPU (torch.cuda.is_available() is False)")
+
+
+@pytest.fixture(autouse=True)
+def no_launcher_left_behind() -> Iterator[None]:
+    """A trainer in a test's own process leaves its launcher's variables in the environment. A process that a later test starts would
+    take itself for one of several ranks that somebody else has started, and wait for the others for ever."""
+    before = {name: os.environ.get(name) for name in LAUNCHER}
+    yield
+    for name, value in before.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
 
 
 @pytest.fixture(scope="session")
