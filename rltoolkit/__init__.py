@@ -29,11 +29,11 @@ def load(*overrides: str) -> Run:
 
 def train(run: Run, folder: Path | str) -> Result:
     """Train a run in a folder, or go on where it stopped. See ``rltoolkit.training.train.train``."""
-    from rltoolkit.command_line import prepare
+    from rltoolkit.command_line import quiet_libraries
 
     # the libraries' warnings are off while it trains; afterwards the caller has the filters of before
     with warnings.catch_warnings():
-        prepare([])
+        quiet_libraries()
         from rltoolkit.training import train as training
 
         return training.train(run, folder)

@@ -25,7 +25,6 @@ from rltoolkit.errors import ConfigError, RunFailed
 from rltoolkit.run.process import is_first_process
 
 VERBOSE = "RLTOOLKIT_VERBOSE"
-PLUGINS = "RLTOOLKIT_PLUGINS"
 _USAGE = """\
 usage: python -m rltoolkit [key=value ...] [-m] [--plugin FILE] [--verbose]
 
@@ -58,7 +57,9 @@ def prepare(arguments: Sequence[str]) -> list[str]:
             _add_plugin(plugin)
         else:
             rest.append(argument)
-    _quiet()
+    quiet_libraries()
+    _log_to_terminal()
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions reach report_errors(), which words them
     _defer("torch")
     return rest
 
@@ -132,14 +133,9 @@ def _options(group: str) -> tuple[str, ...]:
     return tuple(sorted(Path(file.name).stem for file in files if file.name.endswith(".yaml")))
 
 
-def _quiet() -> None:
+def quiet_libraries() -> None:
     """Keep other libraries' chatter off the terminal, unless asked for it; before any of them is imported."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions reach report_errors(), which words them
-    logging.basicConfig(format="%(message)s", level=logging.INFO if is_verbose() else logging.ERROR)
-    logging.getLogger("rltoolkit").setLevel(logging.INFO)
-    for handler in logging.getLogger().handlers:
-        handler.addFilter(_Once())
     if is_verbose():
         return
     warnings.simplefilter("ignore")
@@ -151,10 +147,19 @@ def _quiet() -> None:
     os.environ.setdefault("RL_LOGGING_LEVEL", "ERROR")  # torchrl's
 
 
+def _log_to_terminal() -> None:
+    """Print our own log lines, each once, and those of libraries if asked for."""
+    logging.basicConfig(format="%(message)s", level=logging.INFO if is_verbose() else logging.ERROR)
+    logging.getLogger("rltoolkit").setLevel(logging.INFO)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(_Once())
+
+
 def _add_plugin(plugin: str) -> None:
     """Name a plug-in to the registry of this process and of those that it starts."""
     where = str(Path(plugin).absolute()) if plugin.endswith(".py") else plugin
-    os.environ[PLUGINS] = ",".join(filter(None, [os.environ.get(PLUGINS), where]))
+    given = os.environ.get(registry.PLUGINS_VARIABLE)
+    os.environ[registry.PLUGINS_VARIABLE] = ",".join(filter(None, [given, where]))
 
 
 class _Once(logging.Filter):

@@ -8,6 +8,7 @@ import platform
 import re
 import subprocess
 import time
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
@@ -52,6 +53,7 @@ class RunFolder:
         self.path = path
         self.run = run
         self._lock: TextIO | None = None
+        self._is_new = False
 
     def open(self) -> Start:
         """Take the folder, made if it is not there.
@@ -60,7 +62,8 @@ class RunFolder:
             ConfigError: another run holds it, or it holds a run of another configuration.
         """
         if is_first_process():
-            self.require_same_run()
+            self.require_same_run()  # before anything is written; ``finished`` asks again, behind the lock
+            self._is_new = not read_run(self.path)
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = (self.path / ".lock").open("w")
             try:
@@ -75,6 +78,15 @@ class RunFolder:
         if self._lock is not None:
             self._lock.close()
             self._lock = None
+
+    def discard(self) -> None:
+        """Take back what ``open`` and ``write`` have put here for a run that is refused before it begins; other files stay."""
+        self.close()
+        if self._is_new:
+            for name in ("run.json", ".lock"):
+                (self.path / name).unlink(missing_ok=True)
+            with suppress(OSError):  # somebody else's files are in it
+                self.path.rmdir()
 
     def finished(self) -> bool:
         """Whether this very run has already come to its end here. Raises ConfigError for a run of another configuration."""

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import lightning as L
 from rich.console import Console
 
+from rltoolkit.errors import ConfigError
 from rltoolkit.report import write_run_figures
 from rltoolkit.run.folder import RunFolder, newest_checkpoint
 from rltoolkit.run.hardware import validate_hardware
@@ -80,6 +81,9 @@ def train(run: Run, folder: Path | str, console: Console | None = None) -> Resul
         home.write("running")
         received = fit(run, home.path, start.checkpoint, console)
         home.write("interrupted" if received else "finished")
+    except ConfigError:
+        home.discard()
+        raise
     except BaseException as error:
         status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
         home.write(status, error=f"{type(error).__name__}: {error}")

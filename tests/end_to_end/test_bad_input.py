@@ -16,8 +16,9 @@ import pytest
     ],
 )
 def test_one_clear_error(command, tmp_path, overrides, message):
-    done = command(*overrides, f"hydra.run.dir={tmp_path}", small=False)
+    done = command(*overrides, f"hydra.run.dir={tmp_path / 'run'}", small=False)
     assert done.returncode == 2, done.stdout + done.stderr
+    assert not (tmp_path / "run").exists()
     assert message in " ".join(done.stderr.split())
     assert "Traceback" not in done.stdout + done.stderr
 

@@ -119,6 +119,24 @@ def test_a_refusal_leaves_no_lock_behind(finished):
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+def test_a_refused_run_takes_back_what_it_put_into_the_folder(tmp_path, finished):
+    refused = RunFolder(tmp_path / "refused", run())
+    refused.open()
+    refused.write("failed", error="ConfigError: no GPU")
+    refused.discard()
+    assert not refused.path.exists()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").touch()
+    refused = RunFolder(tmp_path / "mine", run())
+    refused.open()
+    refused.discard()
+    assert [file.name for file in refused.path.iterdir()] == ["notes.txt"]
+    again = RunFolder(finished, run())  # a run was here before: its record stays
+    again.open()
+    again.discard()
+    assert read_run(finished)["status"] == "finished"
+
+
 def test_ranks_but_the_first_neither_hold_nor_write(tmp_path, monkeypatch):
     monkeypatch.setenv("RANK", "1")
     folder = RunFolder(tmp_path / "run", run())
