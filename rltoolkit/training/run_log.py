@@ -1,4 +1,4 @@
-"""What a run writes down while it trains: one row of metrics for each optimizer step, and samples of what the model wrote."""
+"""What a run writes down while it trains: one row of metrics for each optimizer step."""
 
 from __future__ import annotations
 
@@ -15,24 +15,22 @@ from tensordict import TensorDict
 
 from rltoolkit.collector import CollectedStep
 from rltoolkit.training.csv_table import CsvTable
-from rltoolkit.training.metrics import rollout_metrics, write_rollouts
+from rltoolkit.training.metrics import rollout_metrics
 
 
 class RunLog:
-    """Writes metrics.csv and rollouts/, and hands the same metrics to Lightning's loggers (wandb, TensorBoard).
+    """Writes metrics.csv, and hands the same metrics to Lightning's loggers (wandb, TensorBoard, trackio).
 
     Args:
         folder: the run's folder.
-        rollouts_every: rollout steps between two files of sampled responses; 0 writes none.
 
     ``seconds`` is the time of training so far, without start, evaluations and checkpoints. It is the sum of ``seconds_generation``
     and ``seconds_score``, once for each rollout step, and of ``seconds_update``, ``seconds_sync`` and ``seconds_parity`` of every row.
     ``seconds_verification`` is the part of ``seconds_generation`` in which the first process waited for the reward function.
     """
 
-    def __init__(self, folder: Path, *, rollouts_every: int) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.rollouts_every = rollouts_every
         self.seconds = 0.0
         self.generated_tokens = 0
         self.latest: dict[str, float] = {}
@@ -59,8 +57,6 @@ class RunLog:
         metrics["tokens_per_second_generation"] = step.counters.generated_tokens / max(step.seconds, 1e-9)
         metrics["seconds_score"] = 0.0
         self._rollout_metrics = metrics
-        if self._table is not None and self.rollouts_every and (rollout_step - 1) % self.rollouts_every == 0:
-            write_rollouts(self.folder / "rollouts" / f"step_{rollout_step:05d}.jsonl", step.rollouts)
         self.seconds += step.seconds
 
     @contextmanager

@@ -12,6 +12,7 @@ import lightning as L
 from rich.console import Console
 
 from rltoolkit.errors import ConfigError
+from rltoolkit.policy.loading import load_tokenizer
 from rltoolkit.report import write_run_figures
 from rltoolkit.run.folder import RunFolder, newest_checkpoint
 from rltoolkit.run.hardware import validate_hardware
@@ -34,6 +35,7 @@ from rltoolkit.training.loading import (
 from rltoolkit.training.loop import Loop
 from rltoolkit.training.policy_module import PolicyModule
 from rltoolkit.training.progress import display_for
+from rltoolkit.training.rollout_files import RolloutFiles
 from rltoolkit.training.run_log import RunLog
 from rltoolkit.training.strategy import ShardedStrategy
 from rltoolkit.training.summary import summary_table
@@ -123,7 +125,8 @@ def fit(run: Run, folder: Path, checkpoint: Path | None, console: Console) -> in
     console.print(summary_table(run, module.policy, folder, checkpoint))
 
     interrupts = Interrupts()
-    run_log = RunLog(folder, rollouts_every=config.trainer.log_rollouts_every)
+    run_log = RunLog(folder)
+    rollout_files = RolloutFiles(folder, every=config.trainer.log_rollouts_every, tokenizer=load_tokenizer(model_path))
     sync = WeightSync(config.trainer.largest_sync_gap)
     display = display_for(console, config.trainer.max_steps)
     data = RolloutData(
@@ -132,6 +135,7 @@ def fit(run: Run, folder: Path, checkpoint: Path | None, console: Console) -> in
         model_path=model_path,
         module=module,
         run_log=run_log,
+        rollout_files=rollout_files,
         sync=sync,
         display=display,
         interrupts=interrupts,
@@ -141,8 +145,8 @@ def fit(run: Run, folder: Path, checkpoint: Path | None, console: Console) -> in
         console=console,
     )  # fmt: skip
     loop = Loop(
-        data=data, module=module, sync=sync, run_log=run_log, display=display, evaluator=evaluator,
-        checkpoints=Checkpoints(folder, keep=config.trainer.keep_checkpoints), interrupts=interrupts,
+        data=data, module=module, sync=sync, run_log=run_log, rollout_files=rollout_files, display=display,
+        evaluator=evaluator, checkpoints=Checkpoints(folder, keep=config.trainer.keep_checkpoints), interrupts=interrupts,
         checkpoint_every=config.trainer.checkpoint_every,
     )  # fmt: skip
     try:
