@@ -6,7 +6,7 @@ import pytest
 from rltoolkit import registry
 
 FLOORS = (
-    "__main__ evaluate",
+    "__main__ evaluate rollouts",
     "export components",
     "training torchrl",
     "command_line",

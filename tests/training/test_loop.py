@@ -115,7 +115,7 @@ def test_a_new_run_starts_with_an_evaluation_and_no_sync_and_samples_at_once(loo
     loop.data.rollout_step, loop.data.rollout_step_finished = 0, True
     loop.on_train_start(trainer(0), None)
     assert record == [
-        "interrupts.install", "checkpoints.clear_partial", "log.open", "evaluator.open", "checkpoints.mark_best",
+        "interrupts.install", "checkpoints.clear_partial", "log.open", "rollouts.open", "evaluator.open", "checkpoints.mark_best",
         "evaluate 0", "checkpoints.save", "checkpoints.mark_best", "display.start",
     ]  # fmt: skip
 
