@@ -36,6 +36,7 @@ class Viewer(App[None]):
     """
 
     TITLE = "responses"
+    ENABLE_COMMAND_PALETTE = False
     CSS = """
     #state { height: 1; padding: 0 1; text-style: reverse; }
     #text { display: none; height: 3; }
@@ -45,14 +46,14 @@ class Viewer(App[None]):
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         ("c", "colour", "colour"),
-        ("v", "verdict", "right/wrong"),
+        ("v", "verdict", "verdict"),
         ("t", "truncated", "truncated"),
-        ("f", "fate", "kept"),
-        ("left_square_bracket", "step(-1)", "[ ] step"),
+        ("f", "fate", "group"),
+        Binding("left_square_bracket", "step(-1)", "step", key_display="[ ]"),
+        Binding("right_square_bracket", "step(1)", show=False),
         ("slash", "text", "text"),
         ("x", "clear", "all"),
         ("q", "quit", "quit"),
-        Binding("right_square_bracket", "step(1)", show=False),
         Binding("escape", "leave_text", show=False),
     ]
 
