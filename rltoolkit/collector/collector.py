@@ -142,13 +142,14 @@ class Collector:
         rollouts = self.adjust(rollouts)
         rollouts["advantage"] = self.advantage_estimator(rollouts)
         counters.trained_tokens = int(rollouts["loss_mask"].sum())
+        rejected = (group for group in generated if not group.keep)
         return CollectedStep(
             rollouts=rollouts,
             sampled=torch.stack([group.rollouts.select(*LOGGED_KEYS) for group in generated or chosen]),
             counters=counters,
             seconds=time.perf_counter() - start,
             seconds_verification=self._seconds_verification,
-            rejected=tuple(islice((group for group in generated if not group.keep), LOGGED_REJECTED)),
+            rejected=tuple(islice(rejected, counters.filled_groups, counters.filled_groups + LOGGED_REJECTED)),
             state_after=CollectorState(
                 position=state.position + len(generated),
                 rollout_step=state.rollout_step + 1,

@@ -29,7 +29,7 @@ class CollectedStep:
     state_after: CollectorState
     """where the collector goes on once this step is accepted"""
     rejected: tuple[Group, ...] = ()
-    """the first groups of the stream that did not pass, with their tokens: so that a reader sees what was thrown away"""
+    """the first groups of the stream that were thrown away, with their tokens, for a reader"""
 
 
 @dataclass
