@@ -32,7 +32,7 @@ def test_trackio_writes_a_local_database(command, tmp_path, monkeypatch):
     monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
     done = command(*GRPO, "logger=trackio", "trainer.max_steps=2", f"hydra.run.dir={tmp_path / 'runs' / 'one'}")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "rackio" not in done.stdout + done.stderr  # it would greet
+    assert "* Trackio" not in done.stdout + done.stderr  # it would greet
     with sqlite3.connect(tmp_path / "trackio" / "rltoolkit.db") as database:
         rows = database.execute("SELECT run_name, step, metrics FROM metrics ORDER BY id").fetchall()
     assert {run for run, _, _ in rows} == {"runs/one"}
