@@ -10,7 +10,7 @@ function make(tag, attributes = {}, ...children) {
 }
 
 const number = (value, digits = 3) => (value === null || value === undefined ? "–" : Number(value.toFixed(digits)).toString().replace("-", "−"));
-const signed = (value) => (value > 0 ? "+" : "") + number(value);
+const signed = (value, digits = 3) => (value > 0 ? "+" : "") + number(value, digits);
 
 // What would hide, move or turn round other text shows its number instead: control and format characters, half surrogates.
 const HIDDEN = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu;

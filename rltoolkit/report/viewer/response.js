@@ -43,7 +43,7 @@ function drawDetail(each, data) {
   const group = data.responses.filter((other) => other.rollout_step === each.rollout_step && other.group === each.group);
   const siblings = make("div", { id: "siblings" }, ...group.map((other) => {
     const button = make("button", { type: "button", "aria-current": other === each },
-      `${isRight(other)}${other.truncated ? " ✂" : ""} ${signed(other.reward)}`);
+      `${isRight(other)}${other.truncated ? " ✂" : ""} ${signed(other.reward, 2)}`);
     button.addEventListener("click", () => { choose(other); document.querySelector("#siblings [aria-current=true]").focus(); });
     return button;
   }));
@@ -67,7 +67,8 @@ function factsTable(each, data) {
   const advantages = Array.isArray(each.advantage) ? "by token" : number(each.advantage);
   rows.push(["advantage", advantages], ["length", `${each.response_length} tokens`]);
   rows.push(["sampled by", `policy version ${each.policy_version}`]);
-  rows.push(["trained in", hasUpdate(each) ? `optimizer step ${each.optimizer_step}` : "no optimizer step"]);
+  const masked = hasUpdate(each) && each.ratio.every((value) => value === null) ? ", but no token of it: all are masked" : "";
+  rows.push(["trained in", hasUpdate(each) ? `optimizer step ${each.optimizer_step}${masked}` : "no optimizer step"]);
   return make("table", {}, ...rows.map(([name, value]) => make("tr", {}, make("th", { scope: "row" }, name), make("td", {}, value))));
 }
 

@@ -22,7 +22,9 @@ LOW, HIGH, MUCH = (213, 94, 0), (0, 114, 178), (153, 74, 140)
 def detail(response: Response, colouring: str) -> Text:
     """One response in full: facts, reward with its parts, prompt, coloured tokens."""
     verdict = "✓ right" if response.correct else "✗ wrong"
-    trained = f"optimizer step {response.optimizer_step}" if response.optimizer_step is not None else "not trained on"
+    trained = f"optimizer step {response.optimizer_step}" if response.optimizer_step is not None else "no update"
+    if response.ratio and all(value is None for value in response.ratio):
+        trained += ", all tokens masked"
     text = Text()
     text.append(f"{verdict}{', truncated' if response.truncated else ''}", style="bold")
     text.append(

@@ -71,7 +71,7 @@ def test_a_run_that_goes_on_brings_new_files_and_updates(write_rollouts, tmp_pat
         write_rollouts({1: [response_line(0)]})
         viewer.refresh_files()
         await pilot.pause()
-        assert "not trained on" in shown(viewer)
+        assert "trained on, no update" in shown(viewer)
         write_rollouts({1: [response_line(0)], 2: [response_line(0)]}, {1: [update_line(0, 6, optimizer_step=5)]})
         viewer.refresh_files()
         await pilot.pause()
