@@ -81,7 +81,7 @@ function drawRows() { // only those in sight
       make("span", { "aria-label": each.correct ? "right" : "wrong" }, isRight(each)),
       make("span", { class: "number", title: "reward" }, number(each.reward, 2)),
       make("span", { "aria-label": each.truncated ? "truncated" : "" }, each.truncated ? "✂" : ""),
-      make("span", {}, visible(`${each.prompt.slice(-60)} ${each.response.slice(0, 200)}`, "⏎")));
+      make("span", {}, visible(`${each.prompt.length > 60 ? "…" : ""}${each.prompt.slice(-60)} ${each.response.slice(0, 200)}`, "⏎")));
     row.style.top = `${place * ROW_HEIGHT}px`;
     return row;
   }));

@@ -194,7 +194,7 @@ def _cells(response: Response) -> tuple[Text, ...]:
         number(response.reward),
         str(response.response_length),
         "cut" if response.truncated else "",
-        visible(f"{response.prompt[-40:]} {response.response[:120]}", "⏎"),
+        visible(f"{'…' if len(response.prompt) > 40 else ''}{response.prompt[-40:]} {response.response[:120]}", "⏎"),
     )
     return tuple(Text(word, style="dim italic" if rejected else "") for word in words)
 
