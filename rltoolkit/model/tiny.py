@@ -17,7 +17,7 @@ import torch
 from rltoolkit.arithmetic import ALPHABET, END
 from rltoolkit.component import check
 from rltoolkit.model._cache import cached_directory, save_weights
-from rltoolkit.model._warm_start import Phase, train
+from rltoolkit.model._warm_start import Phase, Problems, train
 from rltoolkit.policy.loading import quiet_transformers
 from rltoolkit.registry import register
 
@@ -44,6 +44,9 @@ class Tiny:
         direct_prior: how often the model shall answer directly after the second phase.
         scratchpad_prior: how often it shall begin a scratchpad; what is left is junk.
         max_response: characters at which demonstrations are cut off: the response limit to be trained with.
+        rambling: the share of scratchpads that repeat a step, in the second phase.
+        persistence: how likely a repeated step is said once more, each time.
+        max_operands, max_operand, limit: the problems to learn from, as in ``task=integer_arithmetic``.
         warm_start_seed: makes the weights; None takes the run's seed.
     """
 
@@ -58,6 +61,11 @@ class Tiny:
     direct_prior: float = 0.877
     scratchpad_prior: float = 0.12
     max_response: int = 56
+    rambling: float = 0.8
+    persistence: float = 0.65
+    max_operands: int = 6
+    max_operand: int = 12
+    limit: int = 50
     warm_start_seed: int | None = None
 
     def __post_init__(self) -> None:
@@ -77,6 +85,11 @@ class Tiny:
         room = 1 - self.direct_prior
         check(self, "scratchpad_prior", 0 <= self.scratchpad_prior <= room, f"in [0, 1 - direct_prior = {room:g}]")
         check(self, "max_response", 1 <= self.max_response <= 100, "in [1, 100]")
+        check(self, "max_operands", self.max_operands >= 2, "at least 2")
+        check(self, "max_operand", self.max_operand >= 1, "at least 1")
+        check(self, "limit", self.limit >= 2 * self.max_operand, f"at least 2 * max_operand = {2 * self.max_operand}")
+        check(self, "rambling", 0 <= self.rambling <= 1, "in [0, 1]")
+        check(self, "persistence", 0 <= self.persistence < 1, "in [0, 1)")
 
     def context_length(self) -> int:
         """Tokens."""
@@ -86,14 +99,16 @@ class Tiny:
         """Skill, then habit."""
         priors = {"direct": self.direct_prior, "scratchpad": self.scratchpad_prior}
         priors["junk"] = 1 - sum(priors.values())
+        problems = Problems(max_operands=self.max_operands, max_operand=self.max_operand, limit=self.limit)
         return (
             Phase(
                 name="skill",
                 steps=self.skill_steps,
                 learning_rate=3e-3,
                 shares={"direct": 0.15, "scratchpad": 0.75, "junk": 0.10},
-                rambling=0.5,
-                persistence=0.85,
+                rambling=min(0.5, self.rambling),  # half of them clean, so that it learns to go on
+                persistence=self.persistence,
+                problems=problems,
             ),
             Phase(
                 name="habit",
@@ -101,8 +116,9 @@ class Tiny:
                 learning_rate=1e-3,
                 shares={"direct": 0.30, "scratchpad": 0.69, "junk": 0.01},
                 priors=priors,
-                rambling=0.8,
-                persistence=0.9,
+                rambling=self.rambling,
+                persistence=self.persistence,
+                problems=problems,
             ),
         )
 
