@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 
 from rltoolkit.arithmetic import ALPHABET, END
-from rltoolkit.component import check
+from rltoolkit.component import check, follows
 from rltoolkit.model._cache import cached_directory, save_weights
 from rltoolkit.model._warm_start import Phase, Problems, train
 from rltoolkit.policy.loading import quiet_transformers
@@ -24,7 +24,7 @@ from rltoolkit.registry import register
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-_FORMAT = 2  # raise it when what is made changes, so that no cached model of before is taken for it
+_FORMAT = 3  # raise it when what is made changes, so that no cached model of before is taken for it
 _CONTEXT_LENGTH = 128
 _PADDING, _UNKNOWN = "<pad>", "<unk>"
 
@@ -43,9 +43,9 @@ class Tiny:
         habit_steps: optimizer steps of its second phase; 0 leaves it out.
         direct_prior: how often the model shall answer directly after the second phase.
         scratchpad_prior: how often it shall begin a scratchpad; what is left is junk.
-        max_response: characters at which demonstrations are cut off: the response limit to be trained with.
         rambling: the share of scratchpads that repeat a step, in the second phase.
-        persistence: how likely a repeated step is said once more, each time.
+        persistence: a rambling scratchpad repeats its step once more with this probability, each time.
+        max_response: characters at which demonstrations are cut off: the response limit to be trained with.
         max_operands, max_operand, limit: the problems to learn from, as in ``task=integer_arithmetic``.
         warm_start_seed: makes the weights; None takes the run's seed.
     """
@@ -60,9 +60,9 @@ class Tiny:
     habit_steps: int = 250
     direct_prior: float = 0.877
     scratchpad_prior: float = 0.12
-    max_response: int = 56
     rambling: float = 0.8
     persistence: float = 0.65
+    max_response: int = follows("sampling.max_new_tokens", 56)
     max_operands: int = 6
     max_operand: int = 12
     limit: int = 50
@@ -84,12 +84,12 @@ class Tiny:
         check(self, "direct_prior", 0 <= self.direct_prior <= 1, "in [0, 1]")
         room = 1 - self.direct_prior
         check(self, "scratchpad_prior", 0 <= self.scratchpad_prior <= room, f"in [0, 1 - direct_prior = {room:g}]")
-        check(self, "max_response", 1 <= self.max_response <= 100, "in [1, 100]")
+        check(self, "rambling", 0 <= self.rambling <= 1, "in [0, 1]")
+        check(self, "persistence", 0 <= self.persistence < 1, "in [0, 1)")
+        check(self, "max_response", self.max_response >= 1, "at least 1")
         check(self, "max_operands", self.max_operands >= 2, "at least 2")
         check(self, "max_operand", self.max_operand >= 1, "at least 1")
         check(self, "limit", self.limit >= 2 * self.max_operand, f"at least 2 * max_operand = {2 * self.max_operand}")
-        check(self, "rambling", 0 <= self.rambling <= 1, "in [0, 1]")
-        check(self, "persistence", 0 <= self.persistence < 1, "in [0, 1)")
 
     def context_length(self) -> int:
         """Tokens."""
@@ -106,7 +106,7 @@ class Tiny:
                 steps=self.skill_steps,
                 learning_rate=3e-3,
                 shares={"direct": 0.15, "scratchpad": 0.75, "junk": 0.10},
-                rambling=min(0.5, self.rambling),  # half of them clean, so that it learns to go on
+                rambling=min(0.5, self.rambling),  # some of them clean, so that it learns to go on
                 persistence=self.persistence,
                 problems=problems,
             ),
