@@ -61,7 +61,12 @@ def mean_interval(values: ArrayLike) -> Interval:
     t = stats.t.ppf((1 + CONFIDENCE) / 2, count - 1)
     tail = stats.norm.cdf(-np.sqrt(count / (count - 1)) * t)
     low, high = stats.bootstrap(
-        (sample,), np.mean, method="percentile", confidence_level=1 - 2 * tail, n_resamples=RESAMPLES, rng=np.random.default_rng(0)
+        (sample,),
+        np.mean,
+        method="percentile",
+        confidence_level=1 - 2 * tail,
+        n_resamples=RESAMPLES,
+        rng=np.random.default_rng(0),
     ).confidence_interval
     return Interval(float(sample.mean()), float(low), float(high))
 

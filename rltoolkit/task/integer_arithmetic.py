@@ -68,6 +68,9 @@ class IntegerArithmetic:
             max_operand=self.max_operand,
             limit=self.limit,
         )
-        problems = [Problem((Message("user", one.prompt),), str(one.answer)) for one in islice(expressions, size)]
+        problems = [
+            Problem((Message("user", one.prompt),), str(one.answer), difficulty=str(len(one.terms)))
+            for one in islice(expressions, size)
+        ]
         check(self, f"{split}_size", len(problems) == size, f"at most {len(problems)}: there are no more problems of this size")
         return problems

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,15 +24,17 @@ class RunLog:
     Args:
         folder: the run's folder.
         rollouts_every: rollout steps between two files of sampled responses; 0 writes none.
+        reflection_phrases: counted in the responses.
 
     ``seconds`` is the time of training so far, without start, evaluations and checkpoints. It is the sum of ``seconds_generation``
     and ``seconds_score``, once for each rollout step, and of ``seconds_update``, ``seconds_sync`` and ``seconds_parity`` of every row.
     ``seconds_verification`` is the part of ``seconds_generation`` in which the first process waited for the reward function.
     """
 
-    def __init__(self, folder: Path, *, rollouts_every: int) -> None:
+    def __init__(self, folder: Path, *, rollouts_every: int, reflection_phrases: Sequence[str] = ()) -> None:
         self.folder = folder
         self.rollouts_every = rollouts_every
+        self.reflection_phrases = reflection_phrases
         self.seconds = 0.0
         self.generated_tokens = 0
         self.latest: dict[str, float] = {}
@@ -51,7 +53,7 @@ class RunLog:
     def collected(self, step: CollectedStep, rollout_step: int) -> None:
         """Take the metrics of a new rollout step; its rows of metrics.csv all carry them."""
         self.generated_tokens += step.counters.generated_tokens
-        metrics = rollout_metrics(step)
+        metrics = rollout_metrics(step, self.reflection_phrases)
         metrics["rollout_step"] = rollout_step
         metrics["generated_tokens_total"] = self.generated_tokens
         metrics["seconds_generation"] = step.seconds

@@ -123,7 +123,11 @@ def fit(run: Run, folder: Path, checkpoint: Path | None, console: Console) -> in
     console.print(summary_table(run, module.policy, folder, checkpoint))
 
     interrupts = Interrupts()
-    run_log = RunLog(folder, rollouts_every=config.trainer.log_rollouts_every)
+    run_log = RunLog(
+        folder,
+        rollouts_every=config.trainer.log_rollouts_every,
+        reflection_phrases=config.trainer.reflection_phrases,
+    )
     sync = WeightSync(config.trainer.largest_sync_gap)
     display = display_for(console, config.trainer.max_steps)
     data = RolloutData(

@@ -71,7 +71,7 @@ def test_stopped_and_continued_equals_uninterrupted_and_two_ranks_equal_one(comm
     assert_seconds_add_up(expected)
     for other, tolerance in (("part", 1e-6), ("two", 1e-4)):
         found = table(tmp_path / other / "metrics.csv")
-        for name in ("optimizer_step", "rollout_step", "accuracy", *(field.name for field in fields(Counters))):
+        for name in ("optimizer_step", "rollout_step", "sampled_accuracy", *(field.name for field in fields(Counters))):
             assert [row[name] for row in found] == [row[name] for row in expected], (other, name)
         for name in ("loss", "gradient_norm", "entropy", "ratio"):
             ours, theirs = ([float(row[name]) for row in rows] for rows in (expected, found))
@@ -153,8 +153,8 @@ def test_kl_in_the_reward(command, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     rows = table(tmp_path / "in_reward" / "metrics.csv")
     # the first responses are sampled by the reference itself; afterwards the policy has moved away
-    assert float(rows[0]["reward_kl"]) == pytest.approx(0, abs=1e-3)
-    assert abs(float(rows[2]["reward_kl"])) > 0.05
+    assert float(rows[0]["kept_reward_kl"]) == pytest.approx(0, abs=1e-3)
+    assert abs(float(rows[2]["kept_reward_kl"])) > 0.05
     assert "kl_reference" not in rows[0]  # no longer a part of the loss
     assert "kl k1 in the reward" in " ".join(done.stdout.replace("│", " ").split())
     refused = command("+experiment=grpo", "kl_in_reward=true", f"hydra.run.dir={tmp_path / 'none'}")
