@@ -47,6 +47,8 @@ METRICS: dict[str, Column] = {
     "sampled_reflection": Column(_SAMPLED, "share of responses with a phrase of trainer.reflection_phrases (paper, section 4.4)"),
     "sampled_reflection_right": Column(_SAMPLED, "the same among right responses"),
     "sampled_reflection_wrong": Column(_SAMPLED, "the same among wrong responses"),
+    "sampled_style_*": Column(_SAMPLED, "share of responses in this style, where the task tells styles apart; a column for each"),
+    "sampled_style_*_truncated": Column(_SAMPLED, "share of responses in this style that the length limit stopped"),
     # what is trained on
     "kept_accuracy": Column(_KEPT, "share of right responses"),
     "kept_all_correct": Column(_KEPT, "share of groups whose responses are all right; 0 under dynamic sampling"),

@@ -127,6 +127,7 @@ def fit(run: Run, folder: Path, checkpoint: Path | None, console: Console) -> in
         folder,
         rollouts_every=config.trainer.log_rollouts_every,
         reflection_phrases=config.trainer.reflection_phrases,
+        task=run.components.task,
     )
     sync = WeightSync(config.trainer.largest_sync_gap)
     display = display_for(console, config.trainer.max_steps)
