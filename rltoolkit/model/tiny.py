@@ -8,7 +8,7 @@ Made on first use, in minutes, and cached. Config: ``model=tiny``.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _FORMAT = 3  # raise it when what is made changes, so that no cached model of before is taken for it
 _CONTEXT_LENGTH = 128
+_SKILL_RAMBLING = 0.5  # at most; the other scratchpads of the first phase are clean, so that it learns to go on
 _PADDING, _UNKNOWN = "<pad>", "<unk>"
 
 
@@ -106,7 +107,7 @@ class Tiny:
                 steps=self.skill_steps,
                 learning_rate=3e-3,
                 shares={"direct": 0.15, "scratchpad": 0.75, "junk": 0.10},
-                rambling=min(0.5, self.rambling),  # some of them clean, so that it learns to go on
+                rambling=min(_SKILL_RAMBLING, self.rambling),
                 persistence=self.persistence,
                 problems=problems,
             ),
@@ -134,18 +135,31 @@ class Tiny:
         from rltoolkit.policy.policy import PolicyModel
 
         tokenizer = character_tokenizer()
-        policy = PolicyModel(self._untrained(tokenizer, seed), layout="padded")  # hardly any two prompts are equal
+        causal_lm = self._skilled(seed) if self.skill_steps and self.habit_steps else self._untrained(tokenizer, seed)
+        policy = PolicyModel(causal_lm, layout="padded")  # hardly any two prompts are equal
+        phase = self.phases()[1 if self.habit_steps else 0]
         threads = torch.get_num_threads()
         torch.set_num_threads(1)  # faster for matrices this small, and the result is the same on any number of cores
         try:
-            for number, phase in enumerate(self.phases(), start=1):
-                losses = train(policy, tokenizer.get_vocab(), phase, max_response=self.max_response, seed=seed)
-                for _ in track(losses, f"Warm-starting model=tiny ({number}/2, {phase.name})", total=phase.steps):
-                    pass
+            losses = train(policy, tokenizer.get_vocab(), phase, max_response=self.max_response, seed=seed)
+            for _ in track(losses, f"Warm-starting model=tiny ({phase.name})", total=phase.steps):
+                pass
         finally:
             torch.set_num_threads(threads)
         save_weights(policy.causal_lm, directory)
         tokenizer.save_pretrained(directory)
+
+    def _skilled(self, seed: int) -> torch.nn.Module:
+        """After the first phase: a directory of its own, which models share that differ in their habits alone."""
+        skill = replace(
+            self,
+            habit_steps=0,
+            direct_prior=Tiny.direct_prior,
+            scratchpad_prior=Tiny.scratchpad_prior,
+            rambling=min(_SKILL_RAMBLING, self.rambling),
+            warm_start_seed=seed,
+        )
+        return quiet_transformers().Qwen2ForCausalLM.from_pretrained(skill(seed))
 
     def _untrained(self, tokenizer: PreTrainedTokenizerFast, seed: int) -> torch.nn.Module:
         transformers = quiet_transformers()

@@ -47,13 +47,18 @@ class Row(NamedTuple):
 def write_report(sweep_dir: Path) -> Path:
     """Write results.csv, table.md and figures/ into a sweep's folder, print the table, and return the path of table.md.
 
+    The sweep of a laboratory has a report of its own kind (``lab_report``).
+
     Raises:
         FileNotFoundError: there is no run below the folder.
     """
     from rltoolkit.report.figures import write_sweep_figures
+    from rltoolkit.report.lab_report import laboratory_of, write_lab_report
 
     sweep_dir = Path(sweep_dir)
     runs = find_runs(sweep_dir)
+    if (lab := laboratory_of(runs)) is not None:
+        return write_lab_report(lab, runs, sweep_dir)
     _write_results(runs, sweep_dir / "results.csv", sweep_dir)
     rows, header, notes = table(runs), _header(runs), protocol(runs)
     path = sweep_dir / "table.md"
