@@ -12,13 +12,13 @@ from rltoolkit.report import write_report, write_run_figures
 def main(arguments: list[str] | None = None) -> int:
     """A folder that itself holds a run.json or a metrics.csv is a run; any other is a sweep. Returns 2 where there is no run."""
     parser = argparse.ArgumentParser(prog="python -m rltoolkit.report", description=__doc__)
-    parser.add_argument("directory", type=Path, help="folder of a sweep, or of one run")
+    parser.add_argument("directory", type=Path, help="folder of a sweep, of one run, or of a sweep's published CSV files")
     directory = parser.parse_args(arguments).directory
     try:
         if any((directory / name).is_file() for name in ("run.json", "metrics.csv")):
             written = write_run_figures(directory)
         else:
-            written = [write_report(directory)]
+            written = write_report(directory)
     except FileNotFoundError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -1,6 +1,5 @@
 """A laboratory's report: its own table and one figure, from the runs of its sweep.
 
-    measures.csv    one line for each run
     table.md        each measure by arm: mean over seeds with its 95 % interval, paired difference to the first arm, p
     figures/        lab.png and lab.svg
 
@@ -9,16 +8,17 @@ p is that of a paired t-test over the seeds that both arms have, corrected by Ho
 
 from __future__ import annotations
 
-import csv
 import math
+from itertools import cycle
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from rltoolkit.report._plot import LOOKS, STYLE
 from rltoolkit.report.labs import LABORATORIES, Curve, Laboratory, Measure, Panel
 from rltoolkit.report.runs import Run
-from rltoolkit.report.statistics import holm, mean_interval, paired_difference
+from rltoolkit.report.statistics import holm, mean_band, mean_interval, paired_difference
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 Arms = dict[str, list[Run]]
 """The finished runs of each arm, by its title"""
 
-LINES = (("#8C8C8C", "--"), ("#D55E00", "-"), ("#0072B2", "-."), ("#009E73", ":"))
-"""Colour (Okabe and Ito's) and dash of each arm: either tells them apart."""
+ARM_LOOKS = (LOOKS[0], LOOKS[5], LOOKS[6], LOOKS[2])
+"""Grey for the first arm, then what is easily told from it, with or without colour."""
 
 
 class Cell(NamedTuple):
@@ -43,23 +43,20 @@ class Cell(NamedTuple):
 
 def laboratory_of(runs: list[Run]) -> Laboratory | None:
     """The laboratory whose runs these are; None where they are of another experiment, or of several."""
-    names = {str(run.record.get("experiment")) for run in runs}
+    names = {run.shared.name for run in runs}
     return LABORATORIES.get(names.pop()) if len(names) == 1 else None
 
 
-def write_lab_report(lab: Laboratory, runs: list[Run], folder: Path) -> Path:
-    """Write measures.csv, table.md and figures/ into the folder, print the table, and return the path of table.md."""
+def write_lab_report(lab: Laboratory, runs: list[Run], folder: Path) -> list[Path]:
+    """Write table.md and figures/ into the folder and print the table; returns what it wrote."""
     arms = arms_of(lab, runs)
-    _write_measures(lab, arms, folder / "measures.csv")
     rows, notes = table(lab, arms), _notes(arms, runs)
     path = folder / "table.md"
     header = ("measure", "arm", "mean [95 %]", "difference [95 %]", "p")
     lines = ["| " + " | ".join(cells) + " |" for cells in (header, ["---", "---", "---:", "---:", "---:"], *rows)]
     path.write_text("\n".join([f"{lab.title}", "", *lines, "", *(f"- {note}" for note in notes), ""]), encoding="utf-8")
     _print(lab.title, header, rows, notes)
-    if arms:
-        write_figure(lab, arms, folder / "figures")
-    return path
+    return [path, *(write_figure(lab, arms, folder / "figures") if arms else [])]
 
 
 def arms_of(lab: Laboratory, runs: list[Run]) -> Arms:
@@ -77,7 +74,7 @@ def arms_of(lab: Laboratory, runs: list[Run]) -> Arms:
 def table(lab: Laboratory, arms: Arms) -> list[Cell]:
     """A block of lines for each measure, one line for each arm."""
     values = {
-        (measure.title, arm): {_seed(run): measure.of(run) for run in runs} for measure in lab.measures for arm, runs in arms.items()
+        (measure.title, arm): {run.seed: measure.of(run) for run in runs} for measure in lab.measures for arm, runs in arms.items()
     }
     first = next(iter(arms), "")
     compared = [(measure.title, arm) for measure in lab.measures for arm in arms if arm != first]
@@ -100,14 +97,12 @@ def table(lab: Laboratory, arms: Arms) -> list[Cell]:
     return rows
 
 
-def _pairs(ours: dict[int, float], theirs: dict[int, float]) -> tuple[list[float], list[float]]:
+def _pairs(ours: dict[str, float], theirs: dict[str, float]) -> tuple[list[float], list[float]]:
     """The values of the seeds that both have."""
     both = [seed for seed in ours if seed in theirs and math.isfinite(ours[seed] + theirs[seed])]
     return [ours[seed] for seed in both], [theirs[seed] for seed in both]
 
 
-def _seed(run: Run) -> int:
-    return int(run.record.get("seed") or 0)
 
 
 def _signed(unit: str) -> str:
@@ -132,22 +127,13 @@ def _p(value: float) -> str:
 
 def _notes(arms: Arms, runs: list[Run]) -> list[str]:
     left_out = sum(run.status != "finished" for run in runs)
-    seeds = sorted({_seed(run) for members in arms.values() for run in members})
+    seeds = sorted({run.seed for members in arms.values() for run in members}, key=lambda seed: (len(seed), seed))
     return [
-        f"seeds: {', '.join(map(str, seeds)) or 'none finished'}",
+        f"seeds: {', '.join(seeds) or 'none finished'}",
         *([f"left out: {left_out} runs that did not finish"] if left_out else []),
         "difference to the first arm, seed by seed; p of a paired t-test, corrected by Holm for all comparisons in this table",
         "end: the last quarter of the rollout steps; a number of steps or tokens that a run never reached counts as all of the run's",
     ]
-
-
-def _write_measures(lab: Laboratory, arms: Arms, path: Path) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["arm", "seed", *(measure.title for measure in lab.measures)])
-        for arm, runs in arms.items():
-            for run in sorted(runs, key=_seed):
-                writer.writerow([arm, _seed(run), *(f"{measure.of(run):.6g}" for measure in lab.measures)])
 
 
 def _print(title: str, header: tuple[str, ...], rows: list[Cell], notes: list[str]) -> None:
@@ -171,10 +157,8 @@ def write_figure(lab: Laboratory, arms: Arms, folder: Path) -> list[Path]:
     """lab.png and lab.svg: the laboratory's curves, and its first measure seed by seed. Returns the paths."""
     from matplotlib import rc_context
 
-    from rltoolkit.report.figures import _STYLE
-
     folder.mkdir(parents=True, exist_ok=True)
-    with rc_context(_STYLE | {"svg.hashsalt": "rltoolkit", "svg.fonttype": "none"}):
+    with rc_context(STYLE):
         figure = _figure(lab, arms)
         paths = [folder / "lab.png", folder / "lab.svg"]
         figure.savefig(paths[0], dpi=160)
@@ -198,17 +182,17 @@ def _figure(lab: Laboratory, arms: Arms) -> Figure:
 
 
 def _draw_curves(ax: Axes, panel: Panel, arms: Arms) -> None:
-    """Mean over seeds with its standard error; the single runs lightly behind it."""
+    """Mean over seeds with its 95 % interval, where every run has values."""
     factor = 100 if panel.percent else 1
-    for (arm, runs), (colour, dash) in zip(arms.items(), _lines(arms), strict=True):
-        curves = [(x, y * factor) for x, y in map(_clean, map(panel.of, runs)) if len(x)]
-        for x, y in curves:
-            ax.plot(x, y, color=colour, alpha=0.25, linewidth=0.6)
+    for (arm, runs), look in zip(arms.items(), cycle(ARM_LOOKS), strict=False):
+        curves = [curve for curve in map(_clean, map(panel.of, runs)) if len(curve[0])]
         if not curves:
             continue
-        x, mean, error = _mean(curves)
-        ax.plot(x, mean, color=colour, linestyle=dash, linewidth=1.8, label=arm)
-        ax.fill_between(x, mean - error, mean + error, color=colour, alpha=0.18, linewidth=0)
+        grid = np.unique(np.concatenate([x for x, _ in curves]))
+        grid = grid[(grid >= max(x[0] for x, _ in curves)) & (grid <= min(x[-1] for x, _ in curves))]
+        mean, low, high = mean_band(np.stack([np.interp(grid, x, y * factor) for x, y in curves]))
+        ax.plot(grid, mean, color=look.colour, linestyle=look.dash, linewidth=1.8, label=arm)
+        ax.fill_between(grid, low, high, color=look.colour, alpha=0.18, linewidth=0)
     ax.set_title(panel.title, loc="left")
     ax.set_xlabel(panel.x)
     ax.set_ylabel(panel.y)
@@ -218,12 +202,14 @@ def _draw_curves(ax: Axes, panel: Panel, arms: Arms) -> None:
 def _draw_seeds(ax: Axes, measure: Measure, arms: Arms) -> None:
     """A line for each seed from arm to arm, and each arm's mean."""
     factor = 100 if measure.unit.endswith("%") else 1
-    values = [{_seed(run): measure.of(run) * factor for run in runs} for runs in arms.values()]
+    values = [{run.seed: measure.of(run) * factor for run in runs} for runs in arms.values()]
     places = np.arange(len(arms))
     for seed in sorted({seed for each in values for seed in each}):
         ax.plot(places, [each.get(seed, np.nan) for each in values], color="#B0B0B0", linewidth=0.8, marker="o", markersize=2.5)
-    for place, each, (colour, _) in zip(places, values, _lines(arms), strict=True):
-        ax.plot(place, np.nanmean(list(each.values())), color=colour, marker="D", markersize=7, markeredgecolor="black")
+    for place, each, look in zip(places, values, cycle(ARM_LOOKS), strict=False):
+        found = [value for value in each.values() if math.isfinite(value)]
+        if found:
+            ax.plot(place, np.mean(found), color=look.colour, marker=look.marker, markersize=7, markeredgecolor="black")
     ax.set_xticks(places, [arm.replace(" ", "\n", 1) for arm in arms], fontsize=7)
     ax.set_xlim(-0.4, len(arms) - 0.6)
     ax.set_ylim(bottom=0)
@@ -231,20 +217,6 @@ def _draw_seeds(ax: Axes, measure: Measure, arms: Arms) -> None:
     ax.set_ylabel(measure.title + (" (%)" if factor == 100 else ""))
 
 
-def _lines(arms: Arms) -> list[tuple[str, Any]]:
-    return [LINES[number % len(LINES)] for number in range(len(arms))]
-
-
 def _clean(curve: Curve) -> Curve:
     there = np.isfinite(curve[0]) & np.isfinite(curve[1])
     return curve[0][there], curve[1][there]
-
-
-def _mean(curves: list[Curve]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """x, mean and standard error, where every run has values; between two points a run is a straight line."""
-    start, stop = max(x[0] for x, _ in curves), min(x[-1] for x, _ in curves)
-    grid = np.unique(np.concatenate([x for x, _ in curves]))
-    grid = grid[(grid >= start) & (grid <= stop)]
-    values = np.stack([np.interp(grid, x, y) for x, y in curves])
-    error = values.std(0, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.zeros_like(grid)
-    return grid, values.mean(0), error

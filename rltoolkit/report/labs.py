@@ -3,11 +3,8 @@
     python -m rltoolkit +experiment=lab_clip_higher -m
 
 trains each arm with the same seeds; the report then compares every arm with the first one, seed by seed. What a laboratory
-measures comes from the columns of metrics.csv and evaluations.csv (``rltoolkit.columns``) and stands here, in one entry for each;
+measures comes from the columns of curves.csv and results.csv (``rltoolkit.columns``) and stands here, in one entry for each;
 ``lab_report`` makes table and figure of it.
-
-A rollout step is one point of a curve: what is sampled in it at the number of optimizer steps made before, what is of its
-optimizer steps as their mean.
 """
 
 from __future__ import annotations
@@ -56,43 +53,24 @@ class Laboratory:
     panels: tuple[Panel, ...]
 
 
-def by_rollout(run: Run, *names: str) -> Curve:
-    """The sum of some columns over the run: one point for each rollout step, at the optimizer steps made before it."""
-    steps, rollouts = column(run.metrics, "optimizer_step"), column(run.metrics, "rollout_step")
-    values = np.sum([column(run.metrics, name) for name in names], axis=0)
-    x, y = [], []
-    for rollout in np.unique(rollouts[np.isfinite(rollouts)]):
-        mine = values[rollouts == rollout]
-        x.append(float(np.nanmin(steps[rollouts == rollout])) - 1)
-        y.append(float(np.nanmean(mine)) if np.isfinite(mine).any() else np.nan)
-    return np.array(x), np.array(y)
+def over_steps(run: Run, *names: str) -> Curve:
+    """The sum of some columns over the optimizer steps."""
+    return column(run.steps, "optimizer_step"), np.sum([column(run.steps, name) for name in names], axis=0)
 
 
-def by_tokens(run: Run, name: str) -> Curve:
-    """A column of a rollout step over the tokens sampled up to its end."""
-    return by_rollout(run, "generated_tokens_total")[1], by_rollout(run, name)[1]
+def over_tokens(run: Run, name: str) -> Curve:
+    """A column over the tokens sampled for training."""
+    return column(run.steps, "generated_tokens_total"), column(run.steps, name)
 
 
 def scratchpads(run: Run) -> Curve:
     """The share of responses that calculate step by step, well or badly."""
-    return by_rollout(run, *(f"sampled_style_{name}" for name in ("sound", "rambling", "flawed")))
+    return over_steps(run, *(f"sampled_style_{name}" for name in ("sound", "rambling", "flawed")))
 
 
 def zero_variance(run: Run) -> Curve:
     """The share of groups trained on that are all right or all wrong."""
-    return by_rollout(run, "kept_all_correct", "kept_all_wrong")
-
-
-def gradient_noise(run: Run) -> Curve:
-    """Standard deviation of the gradient norm over the mini-batches of a rollout step, over their mean.
-
-    The mini-batches of a rollout step are equal but for chance; how much their gradients differ in size is what chance does to one.
-    """
-    rollouts, norms = column(run.metrics, "rollout_step"), column(run.metrics, "gradient_norm")
-    x, _ = by_rollout(run, "gradient_norm")
-    groups = [norms[(rollouts == rollout) & np.isfinite(norms)] for rollout in np.unique(rollouts[np.isfinite(rollouts)])]
-    noise = [group.std(ddof=1) / group.mean() if len(group) > 1 and group.mean() > 0 else np.nan for group in groups]
-    return x, np.array(noise)
+    return over_steps(run, "kept_all_correct", "kept_all_wrong")
 
 
 def mean(curve: Curve) -> float:
@@ -114,12 +92,12 @@ def steps_until(curve: Curve, level: float) -> float:
 
 def at_accuracy(run: Run, name: str, accuracy: float) -> float:
     """A column where the sampled accuracy first reaches a level, so that policies are compared that are equally far."""
-    return height_at(*by_rollout(run, name), first_reach(*by_rollout(run, "sampled_accuracy"), accuracy))
+    return height_at(*over_steps(run, name), first_reach(*over_steps(run, "sampled_accuracy"), accuracy))
 
 
-ACCURACY = Measure(title="accuracy at the end", of=lambda run: end(by_rollout(run, "sampled_accuracy")))
+ACCURACY = Measure(title="accuracy at the end", of=lambda run: end(over_steps(run, "sampled_accuracy")))
 HELD_OUT = Measure(title="held-out accuracy", of=lambda run: last(run.evaluations, "avg_at_k"))
-ACCURACY_PANEL = Panel(title="Accuracy", y="right responses (%)", of=lambda run: by_rollout(run, "sampled_accuracy"))
+ACCURACY_PANEL = Panel(title="Accuracy", y="right responses (%)", of=lambda run: over_steps(run, "sampled_accuracy"))
 
 LABORATORIES: dict[str, Laboratory] = {
     "lab_clip_higher": Laboratory(
@@ -134,14 +112,14 @@ LABORATORIES: dict[str, Laboratory] = {
             Measure(title="entropy at 40 % accuracy (nats)", of=lambda run: at_accuracy(run, "entropy", 0.4), unit=".3f"),
             Measure(
                 title="probability of up-clipped tokens",
-                of=lambda run: float(np.nanmean(by_rollout(run, "clipped_high_probability")[1])),
+                of=lambda run: float(np.nanmean(column(run.steps, "clipped_high_probability"))),
                 unit=".3f",
             ),
             ACCURACY,
         ),
         panels=(
             Panel(title="The rare strategy", y="scratchpads (%)", of=scratchpads),
-            Panel(title="Entropy", y="entropy (nats)", of=lambda run: by_rollout(run, "entropy"), percent=False),
+            Panel(title="Entropy", y="entropy (nats)", of=lambda run: over_steps(run, "entropy"), percent=False),
             ACCURACY_PANEL,
         ),
     ),
@@ -153,17 +131,17 @@ LABORATORIES: dict[str, Laboratory] = {
             "loss_aggregator=fixed_length": "fixed length (Dr. GRPO)",
         },
         measures=(
-            Measure(title="junk, mean over the run", of=lambda run: mean(by_rollout(run, "sampled_style_junk"))),
-            Measure(title="junk at the end", of=lambda run: end(by_rollout(run, "sampled_style_junk"))),
-            Measure(title="direct answers at the end", of=lambda run: end(by_rollout(run, "sampled_style_direct"))),
+            Measure(title="junk, mean over the run", of=lambda run: mean(over_steps(run, "sampled_style_junk"))),
+            Measure(title="junk at the end", of=lambda run: end(over_steps(run, "sampled_style_junk"))),
+            Measure(title="direct answers at the end", of=lambda run: end(over_steps(run, "sampled_style_direct"))),
             ACCURACY,
         ),
         panels=(
-            Panel(title="Long junk", y="junk (%)", of=lambda run: by_rollout(run, "sampled_style_junk")),
+            Panel(title="Long junk", y="junk (%)", of=lambda run: over_steps(run, "sampled_style_junk")),
             Panel(
                 title="Response length",
                 y="mean length (tokens)",
-                of=lambda run: by_rollout(run, "sampled_response_length"),
+                of=lambda run: over_steps(run, "sampled_response_length"),
                 percent=False,
             ),
             ACCURACY_PANEL,
@@ -174,9 +152,9 @@ LABORATORIES: dict[str, Laboratory] = {
         arms={"sampler_filter=[]": "without", "sampler_filter=[dynamic_sampling]": "dynamic sampling"},
         measures=(
             Measure(title="zero-variance groups trained on", of=lambda run: mean(zero_variance(run))),
-            Measure(title="gradient noise (std / mean of the norm)", of=lambda run: mean(gradient_noise(run)), unit=".2f"),
-            Measure(title="accuracy, mean over steps", of=lambda run: mean(by_rollout(run, "sampled_accuracy"))),
-            Measure(title="tokens until 50 % accuracy", of=lambda run: steps_until(by_tokens(run, "sampled_accuracy"), 0.5), unit=",.0f"),
+            Measure(title="gradient noise (std / mean of the norm)", of=lambda run: mean(over_steps(run, "gradient_noise")), unit=".2f"),
+            Measure(title="accuracy, mean over steps", of=lambda run: mean(over_steps(run, "sampled_accuracy"))),
+            Measure(title="tokens until 50 % accuracy", of=lambda run: steps_until(over_tokens(run, "sampled_accuracy"), 0.5), unit=",.0f"),
         ),
         panels=(
             Panel(title="Groups that teach nothing", y="zero-variance groups (%)", of=zero_variance),
@@ -184,7 +162,7 @@ LABORATORIES: dict[str, Laboratory] = {
             Panel(
                 title="Accuracy by cost",
                 y="right responses (%)",
-                of=lambda run: by_tokens(run, "sampled_accuracy"),
+                of=lambda run: over_tokens(run, "sampled_accuracy"),
                 x="generated tokens",
             ),
         ),
@@ -195,15 +173,15 @@ LABORATORIES: dict[str, Laboratory] = {
         measures=(
             Measure(
                 title="sound and cut off, of the wrong ones",
-                of=lambda run: mean(by_rollout(run, "sampled_style_sound_truncated")) / (1 - mean(by_rollout(run, "sampled_accuracy"))),
+                of=lambda run: mean(over_steps(run, "sampled_style_sound_truncated")) / (1 - mean(over_steps(run, "sampled_accuracy"))),
             ),
             Measure(title="scratchpads at the end", of=lambda run: end(scratchpads(run))),
-            Measure(title="truncated at the end", of=lambda run: end(by_rollout(run, "sampled_truncated"))),
+            Measure(title="truncated at the end", of=lambda run: end(over_steps(run, "sampled_truncated"))),
             Measure(title="held-out accuracy, with room", of=lambda run: last(run.evaluations, "avg_at_k")),
         ),
         panels=(
             Panel(title="Step by step", y="scratchpads (%)", of=scratchpads),
-            Panel(title="Cut off", y="truncated (%)", of=lambda run: by_rollout(run, "sampled_truncated")),
+            Panel(title="Cut off", y="truncated (%)", of=lambda run: over_steps(run, "sampled_truncated")),
             ACCURACY_PANEL,
         ),
     ),
@@ -211,18 +189,18 @@ LABORATORIES: dict[str, Laboratory] = {
         title="Soft Overlong Punishment: rambling into the limit",
         arms={"reward_shaper=[]": "without", "reward_shaper=[soft_overlong_punishment]": "soft punishment"},
         measures=(
-            Measure(title="truncated, mean over the run", of=lambda run: mean(by_rollout(run, "sampled_truncated"))),
+            Measure(title="truncated, mean over the run", of=lambda run: mean(over_steps(run, "sampled_truncated"))),
             Measure(
-                title="response length at the end", of=lambda run: end(by_rollout(run, "sampled_response_length")), unit=".1f"
+                title="response length at the end", of=lambda run: end(over_steps(run, "sampled_response_length")), unit=".1f"
             ),
             ACCURACY,
         ),
         panels=(
-            Panel(title="Cut off", y="truncated (%)", of=lambda run: by_rollout(run, "sampled_truncated")),
+            Panel(title="Cut off", y="truncated (%)", of=lambda run: over_steps(run, "sampled_truncated")),
             Panel(
                 title="Response length",
                 y="mean length (tokens)",
-                of=lambda run: by_rollout(run, "sampled_response_length"),
+                of=lambda run: over_steps(run, "sampled_response_length"),
                 percent=False,
             ),
             ACCURACY_PANEL,
