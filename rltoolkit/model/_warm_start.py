@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -63,7 +63,7 @@ class Phase:
     priors: Mapping[str, float] | None = None
     rambling: float
     persistence: float
-    problems: Problems = Problems()
+    problems: Problems = field(default_factory=Problems)
     batch_size: int = 64
 
 

@@ -74,7 +74,9 @@ def arms_of(lab: Laboratory, runs: list[Run]) -> Arms:
 def table(lab: Laboratory, arms: Arms) -> list[Cell]:
     """A block of lines for each measure, one line for each arm."""
     values = {
-        (measure.title, arm): {run.seed: measure.of(run) for run in runs} for measure in lab.measures for arm, runs in arms.items()
+        (measure.title, arm): {run.seed: measure.of(run) for run in runs}
+        for measure in lab.measures
+        for arm, runs in arms.items()
     }
     first = next(iter(arms), "")
     compared = [(measure.title, arm) for measure in lab.measures for arm in arms if arm != first]
@@ -101,8 +103,6 @@ def _pairs(ours: dict[str, float], theirs: dict[str, float]) -> tuple[list[float
     """The values of the seeds that both have."""
     both = [seed for seed in ours if seed in theirs and math.isfinite(ours[seed] + theirs[seed])]
     return [ours[seed] for seed in both], [theirs[seed] for seed in both]
-
-
 
 
 def _signed(unit: str) -> str:
@@ -132,6 +132,7 @@ def _notes(arms: Arms, runs: list[Run]) -> list[str]:
         f"seeds: {', '.join(seeds) or 'none finished'}",
         *([f"left out: {left_out} runs that did not finish"] if left_out else []),
         "difference to the first arm, seed by seed; p of a paired t-test, corrected by Holm for all comparisons in this table",
+        "differences of shares are in points",
         "end: the last quarter of the rollout steps; a number of steps or tokens that a run never reached counts as all of the run's",
     ]
 
@@ -143,7 +144,9 @@ def _print(title: str, header: tuple[str, ...], rows: list[Cell], notes: list[st
     from rich.text import Text
 
     console = Console()
-    printed = Table(title=Text(title), title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True, show_edge=False)
+    printed = Table(
+        title=Text(title), title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True, show_edge=False
+    )
     for name in header:
         printed.add_column(name, justify="left" if name in ("measure", "arm") else "right", overflow="fold")
     for row in rows:

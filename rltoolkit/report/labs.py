@@ -1,10 +1,10 @@
-"""Laboratories: one technique of the paper each, and the quantity in which its mechanism must show.
+"""Laboratories: one technique of the paper each, and the quantities in which its mechanism must show.
 
     python -m rltoolkit +experiment=lab_clip_higher -m
 
-trains each arm with the same seeds; the report then compares every arm with the first one, seed by seed. What a laboratory
-measures comes from the columns of curves.csv and results.csv (``rltoolkit.columns``) and stands here, in one entry for each;
-``lab_report`` makes table and figure of it.
+trains each arm with the same seeds; the report then compares every arm with the first one, seed by seed. What a laboratory looks at
+is made of the columns of curves.csv and results.csv (``rltoolkit.columns``) and stands here, one entry for each; ``lab_report`` makes
+table and figure of it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from rltoolkit.report.runs import Run, column, last
 from rltoolkit.report.statistics import first_reach, height_at, mean_height
 
 Curve = tuple[np.ndarray, np.ndarray]
-"""x, ascending, and y"""
+"""x, ascending, and y: one point for each rollout step"""
+CurveOf = Callable[[Run], Curve]
+NumberOf = Callable[[Run], float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +28,7 @@ class Measure:
     """One number of a run; ``unit`` is how it is printed."""
 
     title: str
-    of: Callable[[Run], float]
+    of: NumberOf
     unit: str = ".1%"
 
 
@@ -36,7 +38,7 @@ class Panel:
 
     title: str
     y: str
-    of: Callable[[Run], Curve]
+    of: CurveOf
     x: str = "optimizer steps"
     percent: bool = True
 
@@ -53,73 +55,77 @@ class Laboratory:
     panels: tuple[Panel, ...]
 
 
-def over_steps(run: Run, *names: str) -> Curve:
-    """The sum of some columns over the optimizer steps."""
-    return column(run.steps, "optimizer_step"), np.sum([column(run.steps, name) for name in names], axis=0)
+def curve(*names: str, x: str = "optimizer_step") -> CurveOf:
+    """The sum of some columns over another one."""
+    return lambda run: (column(run.steps, x), np.sum([column(run.steps, name) for name in names], axis=0))
 
 
-def over_tokens(run: Run, name: str) -> Curve:
-    """A column over the tokens sampled for training."""
-    return column(run.steps, "generated_tokens_total"), column(run.steps, name)
+def mean_of(of: CurveOf) -> NumberOf:
+    """A curve's mean height over the run."""
+    return lambda run: mean_height(*of(run))
 
 
-def scratchpads(run: Run) -> Curve:
-    """The share of responses that calculate step by step, well or badly."""
-    return over_steps(run, *(f"sampled_style_{name}" for name in ("sound", "rambling", "flawed")))
+def end_of(of: CurveOf) -> NumberOf:
+    """The mean over the last quarter of the rollout steps: what came out, less noisy than the last point."""
+
+    def end(run: Run) -> float:
+        _, y = of(run)
+        values = y[np.isfinite(y)]
+        return float(values[-max(1, len(values) // 4) :].mean()) if len(values) else np.nan
+
+    return end
 
 
-def zero_variance(run: Run) -> Curve:
-    """The share of groups trained on that are all right or all wrong."""
-    return over_steps(run, "kept_all_correct", "kept_all_wrong")
+def until(of: CurveOf, level: float) -> NumberOf:
+    """The first x at which a curve is at a level; where it never is, the last x: at least so many."""
+
+    def first(run: Run) -> float:
+        x, y = of(run)
+        reached = first_reach(x, y, level)
+        return reached if np.isfinite(reached) or not len(x) else float(x[-1])
+
+    return first
 
 
-def mean(curve: Curve) -> float:
-    """Mean height over the run."""
-    return mean_height(*curve)
+def at_accuracy(of: CurveOf, accuracy: float) -> NumberOf:
+    """A curve where the sampled accuracy first is at a level, so that policies are compared that are equally far."""
+    return lambda run: height_at(*of(run), first_reach(*ACCURACY(run), accuracy))
 
 
-def end(curve: Curve) -> float:
-    """Mean of the last quarter of the rollout steps: what came out, less noisy than the last point."""
-    values = curve[1][np.isfinite(curve[1])]
-    return float(values[-max(1, len(values) // 4) :].mean()) if len(values) else np.nan
+def cut_off_of_the_wrong(run: Run) -> float:
+    """The share of wrong responses, each with its reward of -1, that were right as far as they came."""
+    return mean_of(curve("sampled_style_sound_truncated"))(run) / (1 - mean_of(ACCURACY)(run))
 
 
-def steps_until(curve: Curve, level: float) -> float:
-    """The first x at which a curve is at ``level``; where it never is, the last x: at least so many."""
-    reached = first_reach(*curve, level)
-    return reached if np.isfinite(reached) or not len(curve[0]) else float(curve[0][-1])
+def held_out(run: Run) -> float:
+    """avg@k at the end."""
+    return last(run.evaluations, "avg_at_k")
 
 
-def at_accuracy(run: Run, name: str, accuracy: float) -> float:
-    """A column where the sampled accuracy first reaches a level, so that policies are compared that are equally far."""
-    return height_at(*over_steps(run, name), first_reach(*over_steps(run, "sampled_accuracy"), accuracy))
+ACCURACY, ACCURACY_BY_TOKENS = curve("sampled_accuracy"), curve("sampled_accuracy", x="generated_tokens_total")
+TRUNCATED, LENGTH, ENTROPY = curve("sampled_truncated"), curve("sampled_response_length"), curve("entropy")
+JUNK, DIRECT = curve("sampled_style_junk"), curve("sampled_style_direct")
+SCRATCHPADS = curve("sampled_style_sound", "sampled_style_rambling", "sampled_style_flawed")
+ZERO_VARIANCE = curve("kept_all_correct", "kept_all_wrong")
 
-
-ACCURACY = Measure(title="accuracy at the end", of=lambda run: end(over_steps(run, "sampled_accuracy")))
-HELD_OUT = Measure(title="held-out accuracy", of=lambda run: last(run.evaluations, "avg_at_k"))
-ACCURACY_PANEL = Panel(title="Accuracy", y="right responses (%)", of=lambda run: over_steps(run, "sampled_accuracy"))
+ACCURACY_PANEL = Panel(title="Accuracy", y="right responses (%)", of=ACCURACY)
+LENGTH_PANEL = Panel(title="Response length", y="mean length (tokens)", of=LENGTH, percent=False)
+TRUNCATED_PANEL = Panel(title="Cut off", y="truncated (%)", of=TRUNCATED)
 
 LABORATORIES: dict[str, Laboratory] = {
     "lab_clip_higher": Laboratory(
         title="Clip-Higher: how soon a rare good strategy spreads",
-        arms={
-            "clip_strategy.epsilon_high=0.2": "epsilon_high 0.2",
-            "clip_strategy.epsilon_high=0.28": "epsilon_high 0.28",
-            "clip_strategy.epsilon_high=0.5": "epsilon_high 0.5",
-        },
+        arms={f"clip_strategy.epsilon_high={value}": f"epsilon_high {value}" for value in ("0.2", "0.28", "0.5")},
         measures=(
-            Measure(title="steps until half are scratchpads", of=lambda run: steps_until(scratchpads(run), 0.5), unit=".0f"),
-            Measure(title="entropy at 40 % accuracy (nats)", of=lambda run: at_accuracy(run, "entropy", 0.4), unit=".3f"),
-            Measure(
-                title="probability of up-clipped tokens",
-                of=lambda run: float(np.nanmean(column(run.steps, "clipped_high_probability"))),
-                unit=".3f",
-            ),
-            ACCURACY,
+            Measure(title="steps until half are scratchpads", of=until(SCRATCHPADS, 0.5), unit=".0f"),
+            Measure(title="scratchpads at the end", of=end_of(SCRATCHPADS)),
+            Measure(title="entropy at 30 % accuracy", of=at_accuracy(ENTROPY, 0.3), unit=".3f"),
+            Measure(title="probability of up-clipped", of=mean_of(curve("clipped_high_probability")), unit=".3f"),
+            Measure(title="accuracy at the end", of=end_of(ACCURACY)),
         ),
         panels=(
-            Panel(title="The rare strategy", y="scratchpads (%)", of=scratchpads),
-            Panel(title="Entropy", y="entropy (nats)", of=lambda run: over_steps(run, "entropy"), percent=False),
+            Panel(title="The rare strategy", y="scratchpads (%)", of=SCRATCHPADS),
+            Panel(title="Entropy", y="entropy (nats)", of=ENTROPY, percent=False),
             ACCURACY_PANEL,
         ),
     ),
@@ -131,80 +137,49 @@ LABORATORIES: dict[str, Laboratory] = {
             "loss_aggregator=fixed_length": "fixed length (Dr. GRPO)",
         },
         measures=(
-            Measure(title="junk, mean over the run", of=lambda run: mean(over_steps(run, "sampled_style_junk"))),
-            Measure(title="junk at the end", of=lambda run: end(over_steps(run, "sampled_style_junk"))),
-            Measure(title="direct answers at the end", of=lambda run: end(over_steps(run, "sampled_style_direct"))),
-            ACCURACY,
+            Measure(title="junk, mean over the run", of=mean_of(JUNK)),
+            Measure(title="junk at the end", of=end_of(JUNK)),
+            Measure(title="direct answers at the end", of=end_of(DIRECT)),
+            Measure(title="accuracy at the end", of=end_of(ACCURACY)),
         ),
-        panels=(
-            Panel(title="Long junk", y="junk (%)", of=lambda run: over_steps(run, "sampled_style_junk")),
-            Panel(
-                title="Response length",
-                y="mean length (tokens)",
-                of=lambda run: over_steps(run, "sampled_response_length"),
-                percent=False,
-            ),
-            ACCURACY_PANEL,
-        ),
+        panels=(Panel(title="Long junk", y="junk (%)", of=JUNK), LENGTH_PANEL, ACCURACY_PANEL),
     ),
     "lab_dynamic_sampling": Laboratory(
         title="Dynamic Sampling: groups that teach nothing",
         arms={"sampler_filter=[]": "without", "sampler_filter=[dynamic_sampling]": "dynamic sampling"},
         measures=(
-            Measure(title="zero-variance groups trained on", of=lambda run: mean(zero_variance(run))),
-            Measure(title="gradient noise (std / mean of the norm)", of=lambda run: mean(over_steps(run, "gradient_noise")), unit=".2f"),
-            Measure(title="accuracy, mean over steps", of=lambda run: mean(over_steps(run, "sampled_accuracy"))),
-            Measure(title="tokens until 50 % accuracy", of=lambda run: steps_until(over_tokens(run, "sampled_accuracy"), 0.5), unit=",.0f"),
+            Measure(title="zero-variance groups trained on", of=mean_of(ZERO_VARIANCE)),
+            Measure(title="gradient noise (std / mean)", of=mean_of(curve("gradient_noise")), unit=".2f"),
+            Measure(title="accuracy, mean over the run", of=mean_of(ACCURACY)),
+            Measure(title="tokens until 50 % accuracy", of=until(ACCURACY_BY_TOKENS, 0.5), unit=",.0f"),
         ),
         panels=(
-            Panel(title="Groups that teach nothing", y="zero-variance groups (%)", of=zero_variance),
+            Panel(title="Groups that teach nothing", y="zero-variance groups (%)", of=ZERO_VARIANCE),
             ACCURACY_PANEL,
-            Panel(
-                title="Accuracy by cost",
-                y="right responses (%)",
-                of=lambda run: over_tokens(run, "sampled_accuracy"),
-                x="generated tokens",
-            ),
+            Panel(title="Accuracy by cost", y="right responses (%)", of=ACCURACY_BY_TOKENS, x="generated tokens"),
         ),
     ),
     "lab_overlong_filtering": Laboratory(
         title="Overlong Filtering: sound reasoning that the limit cuts short",
         arms={"reward_shaper=[]": "without", "reward_shaper=[overlong_filtering]": "overlong filtering"},
         measures=(
-            Measure(
-                title="sound and cut off, of the wrong ones",
-                of=lambda run: mean(over_steps(run, "sampled_style_sound_truncated")) / (1 - mean(over_steps(run, "sampled_accuracy"))),
-            ),
-            Measure(title="scratchpads at the end", of=lambda run: end(scratchpads(run))),
-            Measure(title="truncated at the end", of=lambda run: end(over_steps(run, "sampled_truncated"))),
-            Measure(title="held-out accuracy, with room", of=lambda run: last(run.evaluations, "avg_at_k")),
+            Measure(title="sound and cut off, of the wrong", of=cut_off_of_the_wrong),
+            Measure(title="scratchpads at the end", of=end_of(SCRATCHPADS)),
+            Measure(title="truncated at the end", of=end_of(TRUNCATED)),
+            Measure(title="response length at the end", of=end_of(LENGTH), unit=".1f"),
+            Measure(title="held-out accuracy, with room", of=held_out),
         ),
-        panels=(
-            Panel(title="Step by step", y="scratchpads (%)", of=scratchpads),
-            Panel(title="Cut off", y="truncated (%)", of=lambda run: over_steps(run, "sampled_truncated")),
-            ACCURACY_PANEL,
-        ),
+        panels=(Panel(title="Step by step", y="scratchpads (%)", of=SCRATCHPADS), TRUNCATED_PANEL, ACCURACY_PANEL),
     ),
     "lab_soft_punishment": Laboratory(
         title="Soft Overlong Punishment: rambling into the limit",
         arms={"reward_shaper=[]": "without", "reward_shaper=[soft_overlong_punishment]": "soft punishment"},
         measures=(
-            Measure(title="truncated, mean over the run", of=lambda run: mean(over_steps(run, "sampled_truncated"))),
-            Measure(
-                title="response length at the end", of=lambda run: end(over_steps(run, "sampled_response_length")), unit=".1f"
-            ),
-            ACCURACY,
+            Measure(title="truncated, mean over the run", of=mean_of(TRUNCATED)),
+            Measure(title="response length at the end", of=end_of(LENGTH), unit=".1f"),
+            Measure(title="accuracy at the end", of=end_of(ACCURACY)),
         ),
-        panels=(
-            Panel(title="Cut off", y="truncated (%)", of=lambda run: over_steps(run, "sampled_truncated")),
-            Panel(
-                title="Response length",
-                y="mean length (tokens)",
-                of=lambda run: over_steps(run, "sampled_response_length"),
-                percent=False,
-            ),
-            ACCURACY_PANEL,
-        ),
+        panels=(TRUNCATED_PANEL, LENGTH_PANEL, ACCURACY_PANEL),
     ),
 }
 """By the name of their experiment."""

@@ -9,15 +9,15 @@ import pytest
 from rltoolkit.report import find_runs, read_run, write_report
 from rltoolkit.report.lab_report import arms_of, laboratory_of, table
 from rltoolkit.report.labs import (
+    ACCURACY_BY_TOKENS,
+    ENTROPY,
     LABORATORIES,
+    SCRATCHPADS,
+    ZERO_VARIANCE,
     at_accuracy,
-    by_rollout,
-    by_tokens,
-    end,
-    gradient_noise,
-    scratchpads,
-    steps_until,
-    zero_variance,
+    curve,
+    end_of,
+    until,
 )
 from rltoolkit.run import compose
 
@@ -66,41 +66,39 @@ def points(curve):
     return [pytest.approx(list(axis)) for axis in curve]
 
 
-def test_a_rollout_step_is_one_point_at_the_optimizer_steps_made_before_it(run):
-    # two updates a rollout step: the second one is sampled after 2 optimizer steps; the entropy is the mean of its updates
-    assert points(by_rollout(run, "entropy")) == [[0, 2], [0.9, 0.5]]
-    assert points(by_tokens(run, "sampled_accuracy")) == [[100, 300], [0.2, 0.6]]
-    assert points(scratchpads(run)) == [[0, 2], [0.1 + 0.2 + 0.0, 0.4 + 0.2 + 0.1]]
-    assert points(zero_variance(run)) == [[0, 2], [0.1 + 0.3, 0.5 + 0.1]]
+def test_a_rollout_step_is_one_point(run):
+    # two updates a rollout step: the second one ends with optimizer step 4; its entropy is the mean of 0.4 and 0.6
+    assert points(ENTROPY(run)) == [[2, 4], [0.9, 0.5]]
+    assert points(ACCURACY_BY_TOKENS(run)) == [[100, 300], [0.2, 0.6]]
+    assert points(SCRATCHPADS(run)) == [[2, 4], [0.1 + 0.2 + 0.0, 0.4 + 0.2 + 0.1]]
+    assert points(ZERO_VARIANCE(run)) == [[2, 4], [0.1 + 0.3, 0.5 + 0.1]]
 
 
 def test_gradient_noise_is_the_spread_of_the_norm_over_its_mean(run):
     # norms 1 and 3: std sqrt(2 * 1^2 / 1) = 1.414, mean 2; norms 2 and 2: no spread
-    assert points(gradient_noise(run)) == [[0, 2], [2**0.5 / 2, 0]]
+    assert points(curve("gradient_noise")(run)) == [[2, 4], [2**0.5 / 2, 0]]
 
 
 def test_entropy_is_read_where_the_accuracy_first_is_at_the_level(run):
-    # 40 % lies halfway from 20 to 60 %: after 1 optimizer step, where the entropy is halfway from 0.9 to 0.5
-    assert at_accuracy(run, "entropy", 0.4) == pytest.approx(0.7)
-    assert np.isnan(at_accuracy(run, "entropy", 0.7))
+    # 40 % lies halfway from 20 to 60 %: at optimizer step 3, where the entropy is halfway from 0.9 to 0.5
+    assert at_accuracy(ENTROPY, 0.4)(run) == pytest.approx(0.7)
+    assert np.isnan(at_accuracy(ENTROPY, 0.7)(run))
 
 
-def test_a_level_that_is_never_reached_counts_as_all_of_the_run():
-    curve = (np.array([0.0, 10.0, 20.0]), np.array([0.1, 0.3, 0.3]))
-    assert steps_until(curve, 0.2) == pytest.approx(5)  # halfway from 0.1 to 0.3
-    assert steps_until(curve, 0.5) == 20
+def test_a_level_that_is_never_reached_counts_as_all_of_the_run(run):
+    assert until(SCRATCHPADS, 0.5)(run) == pytest.approx(3)  # halfway from 30 % at step 2 to 70 % at step 4
+    assert until(SCRATCHPADS, 0.9)(run) == 4
 
 
-def test_the_end_is_the_last_quarter():
-    curve = (np.arange(8.0), np.array([9, 9, 9, 9, 9, 9, 1, 3]))
-    assert end(curve) == 2
-    assert end((np.arange(2.0), np.array([9.0, 4.0]))) == 4  # never less than one point
+@pytest.mark.parametrize(("heights", "expected"), [([9, 9, 9, 9, 9, 9, 1, 3], 2), ([9, 4], 4), ([9, np.nan], 9)])
+def test_the_end_is_the_mean_of_the_last_quarter_and_at_least_one_point(run, heights, expected):
+    assert end_of(lambda run: (np.arange(len(heights)), np.array(heights)))(run) == expected
 
 
-def level(share, tokens=100):
-    return rows_of({name: share for name in ("sampled_style_junk", "sampled_style_direct", "sampled_accuracy")}, *[
-        {name: share for name in ("sampled_style_junk", "sampled_style_direct", "sampled_accuracy")}
-    ])  # fmt: skip
+def level(share):
+    """Two rollout steps at the same level."""
+    columns = dict.fromkeys(("sampled_style_junk", "sampled_style_direct", "sampled_accuracy"), share)
+    return rows_of(columns, columns)
 
 
 @pytest.fixture
@@ -129,16 +127,20 @@ def test_every_arm_is_compared_with_the_first_one_seed_by_seed(sweep):
 
 def test_the_command_knows_a_laboratory_and_fits_80_columns(sweep, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    path = write_report(sweep)
+    path, *figures = write_report(sweep)
     printed = capsys.readouterr().out
     assert max(map(len, printed.splitlines())) <= 80
     assert "Token-Level Loss" in printed
     assert "left out: 1 runs that did not finish" in path.read_text()
-    assert {file.name for file in (sweep / "figures").iterdir()} == {"lab.png", "lab.svg"}
-    with (sweep / "measures.csv").open() as file:
-        lines = list(csv.DictReader(file))
-    assert [(line["arm"], line["seed"]) for line in lines[:2]] == [("sequence mean (GRPO)", "0"), ("sequence mean (GRPO)", "1")]
-    assert [float(line["junk at the end"]) for line in lines] == [0.4, 0.5, 0.6, 0.3, 0.3, 0.3]
+    assert [file.name for file in figures if file.is_file()] == ["lab.png", "lab.svg"]
+
+
+def test_the_published_files_hold_all_that_the_report_needs(sweep, tmp_path_factory):
+    before = write_report(sweep)[0].read_text()
+    alone = tmp_path_factory.mktemp("published")
+    for name in ("results.csv", "curves.csv"):
+        (alone / name).write_bytes((sweep / name).read_bytes())
+    assert write_report(alone)[0].read_text() == before
 
 
 def test_runs_of_something_else_are_no_laboratory(run, write_run, tmp_path):
