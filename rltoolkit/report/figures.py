@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rltoolkit.report._plot import GROUPS, LOOKS, STYLE, TOKENS, Line, Look, Panel, draw, draw_groups, has
-from rltoolkit.report.rows import TABLE_1, title
+from rltoolkit.report.rows import DAPO, NAIVE, TABLE_1, title
 from rltoolkit.report.runs import Run, by_label, read_run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 ACCURACY = Panel(title="Held-out accuracy", y="avg_at_k", label="avg@{k} (%)", held_out=True, percent=True)
 ACCURACY_BY_TOKENS = replace(ACCURACY, title="Accuracy by cost", x=TOKENS)
@@ -95,7 +96,7 @@ def write_sweep_figures(runs: list[Run], folder: Path) -> list[Path]:
         overview, plans = groups, []
     figures = {OVERVIEW.name: (OVERVIEW, _numbered(overview))}
     figures |= {plan.name: (plan, _lines(plan, groups)) for plan in plans}
-    areas = {row: groups[row] for row in ("naive_grpo", "dynamic_sampling") if row in groups} or dict(list(groups.items())[:1])
+    areas = {label: runs for label, runs in groups.items() if label in (NAIVE, DAPO)} or dict(list(groups.items())[:1])
     return _write(figures, areas, folder)
 
 
@@ -183,10 +184,10 @@ def _numbered(groups: dict[str, list[Run]]) -> list[Line]:
     return [Line(runs, LOOKS[number[label] % len(LOOKS)], str(number[label] + 1)) for label, runs in groups.items()]
 
 
-def _legend(lines: list[Line]) -> tuple[list[object], list[str]]:
+def _legend(lines: list[Line]) -> tuple[list[Line2D], list[str]]:
     from matplotlib.lines import Line2D
 
-    handles: list[object] = [
+    handles = [
         Line2D([], [], color=look.colour, linewidth=1.8, linestyle=look.dash, marker=look.marker, markersize=4)
         for _, look, _ in lines
     ]

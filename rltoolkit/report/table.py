@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from rltoolkit.report.comparison import Difference, Reach, Row, Shared
+from rltoolkit.report.comparison import Difference, Reach, Row, Shared, counted
 from rltoolkit.report.rows import ROWS
 from rltoolkit.report.runs import last
 from rltoolkit.report.statistics import Interval
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 NOTHING = "-"
 WIDE = 110
 """Columns of a terminal that shows every column."""
+
+
+ENOUGH_SEEDS = 6
+"""From here on the range of the seeds holds the mean in 95 % of all cases: 1 - 2 ** (1 - S)."""
 
 
 class Column(NamedTuple):
@@ -69,6 +73,11 @@ def protocol(rows: list[Row], shared: Shared) -> list[str]:
     """What the numbers mean: what was asked, and whether all runs were asked the same."""
     runs = [run for row in rows for run in row.runs]
     notes = ["ours: mean over seeds [95 % bootstrap interval over seeds]; of one seed [95 % interval over problems]"]
+    seeds = min((len(counted(row.runs)) for row in rows if len(counted(row.runs)) > 1), default=ENOUGH_SEEDS)
+    if seeds < ENOUGH_SEEDS:
+        notes.append(
+            f"below {ENOUGH_SEEDS} seeds an interval, which never reaches beyond the seeds, covers less than 95 %: trust p"
+        )
     if any(row.from_before or row.from_naive for row in rows):
         notes += [
             "vs. row before, vs. naive GRPO: paired differences by seed in points; DAPO without a technique is compared with DAPO",
