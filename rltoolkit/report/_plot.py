@@ -92,10 +92,10 @@ def has(line: Line, panel: Panel) -> bool:
     return any(len(_series(run, panel)[0]) for run in line.runs)
 
 
-def draw(ax: Axes, panel: Panel, lines: list[Line], k: str = "k") -> None:
-    """One panel, a line for each configuration that has the column."""
+def draw(ax: Axes, panel: Panel, lines: list[Line], k: str = "k") -> set[str]:
+    """One panel, a line for each configuration that has the column; returns what a reader has to be told of it."""
     lines = [line for line in lines if has(line, panel)]
-    notes: dict[str, None] = {}
+    notes: set[str] = set()
     ends: list[tuple[float, Line]] = []
     for line in lines:
         series = [_series(run, panel) for run in counted(line.runs) or line.runs]
@@ -104,14 +104,14 @@ def draw(ax: Axes, panel: Panel, lines: list[Line], k: str = "k") -> None:
             continue
         window = 1 if panel.held_out else _window(min(len(x) for x, _ in series))
         if window > 1:
-            notes[f"running mean, {window} steps"] = None
+            notes.add(f"training curves: running mean over {window} rollout steps")
         x, values = _on_one_grid([(x, running_mean(y, window)) for x, y in series])
         mean, low, high = mean_band(values)
         if panel.held_out and len(values) == len(lines) == 1:
             low, high = (_series(line.runs[0], panel, end)[1] for end in ("_low", "_high"))
-            notes["95 % interval over problems"] = None
+            notes.add("band: 95 % interval over problems")
         elif len(values) > 1 and len(lines) <= MOST_BANDS:
-            notes["95 % interval over seeds"] = None
+            notes.add("band: 95 % interval over seeds")
         markers = len(x) <= 40 and (panel.held_out or len(lines) > 1)
         ax.plot(
             x, mean, color=line.look.colour, linestyle=line.look.dash, linewidth=1.6, marker=line.look.marker if markers else "",
@@ -120,9 +120,10 @@ def draw(ax: Axes, panel: Panel, lines: list[Line], k: str = "k") -> None:
         if len(low) == len(x) and len(lines) <= MOST_BANDS and np.isfinite(low).all():
             ax.fill_between(x, low, high, color=line.look.colour, alpha=0.15, linewidth=0)
         ends.append((float(mean[-1]), line))
-    _finish(ax, panel, notes, k)
-    if len(lines) > 1:
+    _finish(ax, panel, k)
+    if len(lines) > 1 and panel.x == STEPS:  # by tokens lines end anywhere
         _name_ends(ax, ends)
+    return notes
 
 
 def draw_groups(ax: Axes, runs: list[Run], title: str) -> None:
@@ -130,11 +131,12 @@ def draw_groups(ax: Axes, runs: list[Run], title: str) -> None:
     shares = [_series(run, Panel(title="", y=name, label="", percent=True)) for name in GROUPS for run in counted(runs) or runs]
     x, values = _on_one_grid(shares)
     right, wrong, trained = values.reshape(len(GROUPS), -1, len(x)).mean(1)
-    areas = ax.stackplot(x, right, 100 - right - wrong, wrong, colors=("#9CCBE8", "#F5F5F5", "#F0B48A"), edgecolor="#444444", linewidth=0.6)
+    mixed, colours = 100 - right - wrong, ("#9CCBE8", "#F5F5F5", "#F0B48A")
+    areas = ax.stackplot(x, right, mixed, wrong, colors=colours, edgecolor="#444444", linewidth=0.6)
     for area, hatch in zip(areas, ("", "", "///"), strict=True):
         area.set_hatch(hatch)
     ax.plot(x, trained, color="#000000", linewidth=1.4, linestyle=(0, (4, 2)))
-    places = ((right / 2, "all right"), (right + (100 - right - wrong) / 2, "mixed"), (100 - wrong / 2, "all wrong"))
+    places = ((right / 2, "all right"), (right + mixed / 2, "mixed"), (100 - wrong / 2, "all wrong"))
     for height, name in places:
         ax.annotate(name, (1.02, height[-1]), xycoords=("axes fraction", "data"), va="center", fontsize=7.5, color="#444444")
     at = len(x) // 2
@@ -176,25 +178,27 @@ def _on_one_grid(series: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarra
     return grid, np.stack([np.interp(grid, x, y) for x, y in series])
 
 
-def _finish(ax: Axes, panel: Panel, notes: dict[str, None], k: str) -> None:
+def _finish(ax: Axes, panel: Panel, k: str) -> None:
     from matplotlib.ticker import EngFormatter
 
     ax.set_title(panel.title, loc="left")
-    ax.set_title(", ".join(notes), loc="right", fontsize=6.5, fontweight="normal", color="#777777")
     ax.set_xlabel("generated tokens" if panel.x == TOKENS else "optimizer steps")
     ax.set_ylabel(panel.label.format(k=k))
-    low, high = ax.dataLim.intervaly
-    ax.set_ylim(bottom=max(0, ax.get_ylim()[0]) if low >= 0 else None, top=high + 0.06 * (high - min(low, 0)) or None)
+    if ax.dataLim.ymin >= 0:
+        ax.set_ylim(bottom=max(0, ax.get_ylim()[0]))
     if panel.x == TOKENS:
         ax.xaxis.set_major_formatter(EngFormatter(sep=""))
 
 
 def _name_ends(ax: Axes, ends: list[tuple[float, Line]]) -> None:
-    """Each line's name at its right end, moved up where two would touch."""
+    """Each line's name beside its right end, as near as names do not touch: least squares under a smallest distance."""
+    from scipy.optimize import isotonic_regression
+
+    ends = sorted(ends, key=lambda end: end[0])
     low, high = ax.get_ylim()
-    lines_of_text = max(line.label.count("\n") + 1 for _, line in ends)
-    gap, height = 0.075 * lines_of_text * (high - low), -np.inf
-    for value, line in sorted(ends, key=lambda end: end[0]):
-        height = max(value, height + gap)
+    text_lines = max(line.label.count("\n") + 1 for _, line in ends)
+    steps = np.arange(len(ends)) * (0.01 + 0.075 * text_lines) * (high - low)
+    heights = isotonic_regression([value for value, _ in ends] - steps).x + steps
+    for height, (_, line) in zip(heights, ends, strict=True):
         ax.annotate(line.label, (1.02, height), xycoords=("axes fraction", "data"), va="center", fontsize=7.5,
                     color=line.look.colour, annotation_clip=False)  # fmt: skip

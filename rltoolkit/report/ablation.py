@@ -45,9 +45,7 @@ def write_report(sweep_dir: Path) -> list[Path]:
 def table(runs: list[Run], *, show: bool = False) -> str:
     """The text of table.md; ``show`` also prints it, as wide as the terminal allows."""
     rows, shared = compare(grouped(runs))
-    tables = columns(_k(runs), shared)
-    paired = any(row.from_before or row.from_naive for row in rows)
-    notes = protocol(runs, shared, paired=paired)
+    tables, notes = columns(rows, _k(runs), shared), protocol(rows, shared)
     if show:
         print_tables(rows, tables, notes)
     lines = [line for each in tables for line in (*markdown(rows, each), "")]

@@ -94,7 +94,10 @@ def compare(groups: dict[str, list[Run]]) -> tuple[list[Row], Shared]:
     finals = {label: _finals(counted(runs)) for label, runs in groups.items()}
     before = _differences(finals, {name: known.before for name, known in ROWS.items()})
     naive = _differences(finals, {name: NAIVE for name in ROWS if name != NAIVE})
-    rows = [_row(label, runs, finals.get(NAIVE, {}), shared, before.get(label), naive.get(label)) for label, runs in groups.items()]
+    targets = dict.fromkeys(ROWS, finals.get(NAIVE, {}))
+    rows = [
+        _row(label, runs, targets.get(label, {}), shared, before.get(label), naive.get(label)) for label, runs in groups.items()
+    ]
     return rows, shared
 
 

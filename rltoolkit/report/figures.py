@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rltoolkit.report._plot import GROUPS, LOOKS, STYLE, TOKENS, Line, Look, Panel, draw, draw_groups, has
-from rltoolkit.report.rows import TABLE_1, title
+from rltoolkit.report.rows import DAPO, NAIVE, TABLE_1, title
 from rltoolkit.report.runs import Run, by_label, read_run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 ACCURACY = Panel(title="Held-out accuracy", y="avg_at_k", label="avg@{k} (%)", held_out=True, percent=True)
 ACCURACY_BY_TOKENS = replace(ACCURACY, title="Accuracy by cost", x=TOKENS)
@@ -50,9 +51,7 @@ OF_A_SWEEP = (
     _pair("figure_3b_up_clipped", "overlong_filtering", "clip_higher", "clip-higher", UP_CLIPPED),
     _pair("figure_4_token_level_loss", "soft_overlong_punishment", "token_level_loss", "token-level\nloss", ENTROPY, LENGTH),
     _pair("figure_5_overlong_filtering", "naive_grpo", "overlong_filtering", "filtering", ACCURACY, ENTROPY),
-    _pair(
-        "figure_6_dynamic_sampling", "token_level_loss", "dynamic_sampling", "dynamic\nsampling", ACCURACY, ACCURACY_BY_TOKENS
-    ),
+    _pair("figure_6_dynamic_sampling", "token_level_loss", "dynamic_sampling", "dynamic\nsampling", ACCURACY, ACCURACY_BY_TOKENS),
     Plan(
         name="figure_7_dynamics",
         panels=(LENGTH, REWARD, ENTROPY, PROBABILITY),
@@ -63,11 +62,11 @@ OF_A_SWEEP = (
         panels=(ACCURACY, ACCURACY_BY_TOKENS),
         rows={
             "dynamic_sampling": "DAPO",
-            "without_overlong_filtering": "- filtering",
-            "without_clip_higher": "- clip-higher",
-            "without_soft_overlong_punishment": "- soft punishment",
-            "without_token_level_loss": "- token-level loss",
-            "token_level_loss": "- dynamic sampling",
+            "without_overlong_filtering": "without filtering",
+            "without_clip_higher": "without clip-higher",
+            "without_soft_overlong_punishment": "without soft punishment",
+            "without_token_level_loss": "without token-level loss",
+            "token_level_loss": "without dynamic sampling",
         },
     ),
     Plan(
@@ -96,8 +95,8 @@ def write_sweep_figures(runs: list[Run], folder: Path) -> list[Path]:
     else:
         overview, plans = groups, []
     figures = {OVERVIEW.name: (OVERVIEW, _numbered(overview))}
-    figures |= {plan.name: (plan, [_line(row, groups[row], label) for row, label in plan.rows.items()]) for plan in plans}
-    areas = {row: groups[row] for row in ("naive_grpo", "dynamic_sampling") if row in groups} or dict(list(groups.items())[:1])
+    figures |= {plan.name: (plan, _lines(plan, groups)) for plan in plans}
+    areas = {label: runs for label, runs in groups.items() if label in (NAIVE, DAPO)} or dict(list(groups.items())[:1])
     return _write(figures, areas, folder)
 
 
@@ -144,10 +143,11 @@ def _figure(plan: Plan, lines: list[Line]) -> Figure | None:
     figure = Figure(figsize=(3.6 * columns, 2.75 * rows + (0.2 + 0.17 * -(-len(lines) // 3) if legend else 0)))
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)
     k = _k(lines)
-    for panel, ax in zip(panels, axes, strict=False):
-        draw(ax, panel, lines, k)
+    notes = set().union(*(draw(ax, panel, lines, k) for panel, ax in zip(panels, axes, strict=False)))
     for ax in axes[len(panels) :]:
         ax.set_axis_off()
+    if notes:
+        figure.supxlabel("; ".join(sorted(notes)), fontsize=6.5, color="#777777")
     if legend:
         handles, labels = _legend(lines)
         figure.legend(handles, labels, loc="outside lower center", ncols=3, handlelength=4)
@@ -168,23 +168,26 @@ def _complete(run: Run) -> list[dict[str, str]]:
     return [step for step in run.steps if all(step.get(name) for name in GROUPS)]
 
 
-def _line(row: str, runs: list[Run], label: str) -> Line:
-    """A row has its look whether or not the others are there."""
-    names = [*TABLE_1, *(name for plan in OF_A_SWEEP for name in plan.rows if name not in TABLE_1)]
-    return Line(runs, LOOKS[list(dict.fromkeys(names)).index(row) % len(LOOKS)], label)
+def _lines(plan: Plan, groups: dict[str, list[Run]]) -> list[Line]:
+    """A row of Table 1 looks the same in every figure."""
+    others = [row for row in plan.rows if row not in TABLE_1]
+    known = dict(zip((*TABLE_1, *others), LOOKS, strict=False))
+    return [Line(groups[row], known[row], label) for row, label in plan.rows.items()]
 
 
 def _numbered(groups: dict[str, list[Run]]) -> list[Line]:
     """Lines that are called 1, 2, 3 at their ends; the legend has the names."""
     if groups.keys() <= TABLE_1.keys():
-        return [_line(label, runs, str(list(TABLE_1).index(label) + 1)) for label, runs in groups.items()]
-    return [Line(runs, LOOKS[i % len(LOOKS)], str(i + 1)) for i, runs in enumerate(groups.values())]
+        number = {label: list(TABLE_1).index(label) for label in groups}
+    else:
+        number = {label: i for i, label in enumerate(groups)}
+    return [Line(runs, LOOKS[number[label] % len(LOOKS)], str(number[label] + 1)) for label, runs in groups.items()]
 
 
-def _legend(lines: list[Line]) -> tuple[list[object], list[str]]:
+def _legend(lines: list[Line]) -> tuple[list[Line2D], list[str]]:
     from matplotlib.lines import Line2D
 
-    handles: list[object] = [
+    handles = [
         Line2D([], [], color=look.colour, linewidth=1.8, linestyle=look.dash, marker=look.marker, markersize=4)
         for _, look, _ in lines
     ]

@@ -30,8 +30,8 @@ TABLE_1 = {
 """The paper's Table 1, cumulative and in its order."""
 
 OTHER_READING = {
-    "soft_replaces_filtering": KnownRow("Clip-higher, soft punishment for filtering", "clip_higher"),
-    "soft_replaces_filtering_token_level": KnownRow("Clip-higher, soft for filtering, token-level loss", "soft_replaces_filtering"),
+    "soft_replaces_filtering": KnownRow("Soft punishment for filtering", "clip_higher"),
+    "soft_replaces_filtering_token_level": KnownRow("Soft punishment for filtering, token-level loss", "soft_replaces_filtering"),
 }
 """Table 1's fourth row read otherwise: soft overlong punishment takes the place of overlong filtering, as in the released recipe.
 

@@ -48,7 +48,8 @@ def mean_interval(values: ArrayLike) -> Interval:
 
         Phi(-+ sqrt(S / (S - 1)) t),   t = Student's quantile with S - 1 degrees of freedom
 
-    which gives what a t interval covers, without its symmetry. The resamples are always the same ones.
+    which gives what a t interval covers, without its symmetry. It never reaches beyond the smallest and the largest value, so
+    below 6 seeds it covers less than it says: 75 % with three. The resamples are always the same ones.
 
     Source: the expanded percentile interval of Hesterberg, arXiv:1411.5279.
     """

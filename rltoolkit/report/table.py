@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from rltoolkit.report.comparison import Difference, Reach, Row, Shared
+from rltoolkit.report.comparison import Difference, Reach, Row, Shared, counted
 from rltoolkit.report.rows import ROWS
-from rltoolkit.report.runs import Run, last
+from rltoolkit.report.runs import last
 from rltoolkit.report.statistics import Interval
 
 if TYPE_CHECKING:
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 NOTHING = "-"
 WIDE = 110
 """Columns of a terminal that shows every column."""
+
+
+ENOUGH_SEEDS = 6
+"""From here on the range of the seeds holds the mean in 95 % of all cases: 1 - 2 ** (1 - S)."""
 
 
 class Column(NamedTuple):
@@ -36,7 +40,7 @@ class Column(NamedTuple):
     """shown with its interval in a terminal, too"""
 
 
-def columns(k: str, shared: Shared) -> tuple[list[Column], list[Column]]:
+def columns(rows: list[Row], k: str, shared: Shared) -> tuple[list[Column], list[Column]]:
     """The columns of the two tables."""
     budget = f"{_short(shared.budget)} tokens"
     name = Column("ablation", lambda row: row.title, words=True)
@@ -44,11 +48,11 @@ def columns(k: str, shared: Shared) -> tuple[list[Column], list[Column]]:
         name,
         Column(f"ours, avg@{k} (%)", lambda row: _interval(row.accuracy), bracket=True),
         Column("paper (%)", _paper),
-        Column("- row before", lambda row: _difference(row.from_before)),
+        Column("vs. row before", lambda row: _difference(row.from_before)),
         Column("p", lambda row: _p(row.from_before)),
-        Column("- naive GRPO", lambda row: _difference(row.from_naive)),
+        Column("vs. naive GRPO", lambda row: _difference(row.from_naive)),
         Column("p", lambda row: _p(row.from_naive)),
-        Column("runs", _status, words=True),
+        *([Column("runs", status, words=True)] if len(set(map(status, rows))) > 1 else []),  # else a note says it once
     ]
     cost = [
         name,
@@ -65,12 +69,18 @@ def columns(k: str, shared: Shared) -> tuple[list[Column], list[Column]]:
     return reached, cost
 
 
-def protocol(runs: list[Run], shared: Shared, *, paired: bool) -> list[str]:
+def protocol(rows: list[Row], shared: Shared) -> list[str]:
     """What the numbers mean: what was asked, and whether all runs were asked the same."""
+    runs = [run for row in rows for run in row.runs]
     notes = ["ours: mean over seeds [95 % bootstrap interval over seeds]; of one seed [95 % interval over problems]"]
-    if paired:
+    seeds = min((len(counted(row.runs)) for row in rows if len(counted(row.runs)) > 1), default=ENOUGH_SEEDS)
+    if seeds < ENOUGH_SEEDS:
+        notes.append(
+            f"below {ENOUGH_SEEDS} seeds an interval, which never reaches beyond the seeds, covers less than 95 %: trust p"
+        )
+    if any(row.from_before or row.from_naive for row in rows):
         notes += [
-            "- row before, - naive GRPO: paired differences by seed in points; DAPO without a technique is compared with DAPO",
+            "vs. row before, vs. naive GRPO: paired differences by seed in points; DAPO without a technique is compared with DAPO",
             "p: paired t-test, two-sided, Holm-corrected over the comparisons in a column: Table 1, the other reading of its "
             "fourth row and leave-one-out each by themselves",
             "to naive GRPO's end: until the accuracy at which the same seed ends under naive GRPO, median over seeds; "
@@ -78,6 +88,8 @@ def protocol(runs: list[Run], shared: Shared, *, paired: bool) -> list[str]:
             f"mean accuracy: area under the curve over its width; {shared.budget:,.0f} tokens: what every run has generated",
         ]
     notes.append("paper: AIME 2024 avg@32, Qwen2.5-32B (arXiv:2503.14476, Table 1)")
+    if len(rows) > 1 and len(statuses := set(map(status, rows))) == 1:
+        notes.append(f"runs of each row: {statuses.pop()}")
     for name in ("k", "problems", "reward_function", "temperature", "top_p", "max_new_tokens"):
         values = [run.evaluations[-1][name] for run in runs if run.evaluations and run.evaluations[-1].get(name)]
         different = list(dict.fromkeys(values))
@@ -118,7 +130,7 @@ def _rich(rows: list[Row], shown: list[Column]) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True, show_edge=False)
     for column in shown:
         header = column.header if column.words else column.header.replace(" ", "\n")
-        table.add_column(header, justify="left" if column.words else "right", no_wrap=not column.words)
+        table.add_column(header, justify="left" if column.words else "right", no_wrap=not column.words, overflow="fold")
     for row in rows:
         cells = [(column.cell(row), column.bracket) for column in shown]
         table.add_row(*(Text(cell if bracket else cell.partition(" [")[0]) for cell, bracket in cells))
@@ -172,7 +184,7 @@ def _short(value: float) -> str:
     return _number(value, ".0f")
 
 
-def _status(row: Row) -> str:
+def status(row: Row) -> str:
     """``8 finished``, ``2 finished, 1 failed``, ``unfinished at step 40``, ``no run``."""
     count = Counter(run.status for run in row.runs)
     if len(row.runs) == 1 and count["unfinished"]:

@@ -17,7 +17,6 @@ from rltoolkit.component import check
 from rltoolkit.policy.lora import LoRA
 from rltoolkit.rollout_engine.base import Sampling
 
-
 REFLECTION_PHRASES = (
     "wait", "hold on", "let me check", "let me recheck", "let me re-check", "let me double-check", "let me verify", "let me rethink",
     "let me reconsider", "recheck", "re-check", "double-check", "on second thought", "i made a mistake", "that's not right",
