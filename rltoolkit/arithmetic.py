@@ -32,6 +32,7 @@ STYLES = ("direct", "sound", "rambling", "flawed", "junk")
 """What ``style`` calls a response."""
 
 _STEP = re.compile(r"([0-9]{1,9})([+-][0-9]{1,9})=([0-9]*)")
+_BEGUN = re.compile(r"[0-9]{0,9}([+-][0-9]{0,9})?")  # cut off before the equals sign
 _PATIENCE = 1000  # useless draws in a row after which a search for new expressions gives up
 
 
@@ -152,8 +153,8 @@ def _follows(steps: list[str]) -> bool:
     total = None
     for position, step in enumerate(steps, start=1):
         parts, is_last = _STEP.fullmatch(step), position == len(steps)
-        if parts is None:  # cut off before the equals sign, where it may still become anything
-            return is_last
+        if parts is None:
+            return is_last and _BEGUN.fullmatch(step) is not None
         before, after = int(parts[1]), int(parts[1]) + int(parts[2])
         if before != (before if total is None else total):
             return False

@@ -83,7 +83,7 @@ class Tiny:
         check(self, "skill_steps", self.skill_steps >= 0, "at least 0")
         check(self, "habit_steps", self.habit_steps >= 0, "at least 0")
         check(self, "direct_prior", 0 <= self.direct_prior <= 1, "in [0, 1]")
-        room = 1 - self.direct_prior
+        room = round(1 - self.direct_prior, 9)  # 1 - 0.9 is less than 0.1
         check(self, "scratchpad_prior", 0 <= self.scratchpad_prior <= room, f"in [0, 1 - direct_prior = {room:g}]")
         check(self, "rambling", 0 <= self.rambling <= 1, "in [0, 1]")
         check(self, "persistence", 0 <= self.persistence < 1, "in [0, 1)")
@@ -99,7 +99,7 @@ class Tiny:
     def phases(self) -> tuple[Phase, Phase]:
         """Skill, then habit."""
         priors = {"direct": self.direct_prior, "scratchpad": self.scratchpad_prior}
-        priors["junk"] = 1 - sum(priors.values())
+        priors["junk"] = max(0.0, 1 - sum(priors.values()))
         problems = Problems(max_operands=self.max_operands, max_operand=self.max_operand, limit=self.limit)
         return (
             Phase(
