@@ -125,6 +125,7 @@ def _write(figures: dict[str, tuple[Plan, list[Line]]], areas: dict[str, list[Ru
             if figure is not None:
                 folder.mkdir(parents=True, exist_ok=True)
                 figure.savefig(folder / f"{name}.png", dpi=160)
+                figure.set_layout_engine("none")  # places are found, which takes most of the time
                 figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
                 paths.append(folder / f"{name}.png")
     return paths
