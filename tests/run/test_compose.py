@@ -90,7 +90,7 @@ def test_each_row_changes_exactly_one_thing():
         return chosen | {kind: tuple(cfg[kind]) for kind in registry.SEVERAL}
 
     rows = {row: components(row) for row in ROWS}
-    assert sorted(rows) == options("ablation")
+    assert rows.keys() <= set(options("ablation"))
     for row, known in ROWS.items():
         if known.before is not None:
             assert sum(rows[row][kind] != rows[known.before][kind] for kind in rows[row]) == 1, row
