@@ -67,12 +67,14 @@ LOOKS = (
 
 
 class Line(NamedTuple):
-    """One configuration in a figure."""
+    """One configuration in a figure, or one of several columns of the same runs."""
 
     runs: list[Run]
     look: Look
     label: str
     """at the line's end"""
+    column: str = ""
+    """what it shows, where not the panel's"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +91,7 @@ class Panel:
 
 def has(line: Line, panel: Panel) -> bool:
     """Whether there is anything to draw."""
-    return any(len(_series(run, panel)[0]) for run in line.runs)
+    return any(len(_series(run, panel, line.column)[0]) for run in line.runs)
 
 
 def draw(ax: Axes, panel: Panel, lines: list[Line], k: str = "k") -> set[str]:
@@ -98,20 +100,20 @@ def draw(ax: Axes, panel: Panel, lines: list[Line], k: str = "k") -> set[str]:
     notes: set[str] = set()
     ends: list[tuple[float, Line]] = []
     for line in lines:
-        series = [_series(run, panel) for run in counted(line.runs) or line.runs]
+        series = [_series(run, panel, line.column) for run in counted(line.runs) or line.runs]
         series = [each for each in series if len(each[0])]
-        if not series:
-            continue
-        window = 1 if panel.held_out else _window(min(len(x) for x, _ in series))
-        if window > 1:
-            notes.add(f"training curves: running mean over {window} rollout steps")
+        window = 1 if panel.held_out else _window(min((len(x) for x, _ in series), default=0))
         x, values = _on_one_grid([(x, running_mean(y, window)) for x, y in series])
+        if not len(x):
+            continue
         mean, low, high = mean_band(values)
-        if panel.held_out and len(values) == len(lines) == 1:
-            low, high = (_series(line.runs[0], panel, end)[1] for end in ("_low", "_high"))
+        if panel.held_out and len(line.runs) == len(lines) == 1:
+            low, high = (_series(line.runs[0], panel, f"{panel.y}_{end}")[1] for end in ("low", "high"))
             notes.add("band: 95 % interval over problems")
         elif len(values) > 1 and len(lines) <= MOST_BANDS:
             notes.add("band: 95 % interval over seeds")
+        if window > 1:
+            notes.add(f"training curves: running mean over {window} rollout steps")
         markers = len(x) <= 40 and (panel.held_out or len(lines) > 1)
         ax.plot(
             x, mean, color=line.look.colour, linestyle=line.look.dash, linewidth=1.6, marker=line.look.marker if markers else "",
@@ -130,6 +132,8 @@ def draw_groups(ax: Axes, runs: list[Run], title: str) -> None:
     """What the sampled groups of a rollout step are, in percent of them, and how many of them pass the filters."""
     shares = [_series(run, Panel(title="", y=name, label="", percent=True)) for name in GROUPS for run in counted(runs) or runs]
     x, values = _on_one_grid(shares)
+    if not len(x):
+        return
     right, wrong, trained = values.reshape(len(GROUPS), -1, len(x)).mean(1)
     mixed, colours = 100 - right - wrong, ("#9CCBE8", "#F5F5F5", "#F0B48A")
     areas = ax.stackplot(x, right, mixed, wrong, colors=colours, edgecolor="#444444", linewidth=0.6)
@@ -161,10 +165,10 @@ def _window(points: int) -> int:
     return int(points * SMOOTHED_SHARE) // 2 * 2 + 1
 
 
-def _series(run: Run, panel: Panel, end: str = "") -> tuple[np.ndarray, np.ndarray]:
-    """The points of a run that have both coordinates, in the order of x."""
+def _series(run: Run, panel: Panel, name: str = "") -> tuple[np.ndarray, np.ndarray]:
+    """The points of a run that have both coordinates, in the order of x; the panel's column, or another one."""
     rows = run.evaluations if panel.held_out else run.steps
-    x, y = column(rows, panel.x), column(rows, panel.y + end)
+    x, y = column(rows, panel.x), column(rows, name or panel.y)
     there = np.isfinite(x) & np.isfinite(y)
     order = np.argsort(x[there], kind="stable")
     return x[there][order], y[there][order] * (100 if panel.percent else 1)
@@ -172,6 +176,8 @@ def _series(run: Run, panel: Panel, end: str = "") -> tuple[np.ndarray, np.ndarr
 
 def _on_one_grid(series: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
     """x [X] where every run has values, and the runs' values [S, X] there; between two of its points a run is a straight line."""
+    if not series:
+        return np.empty(0), np.empty((0, 0))
     start, stop = max(x[0] for x, _ in series), min(x[-1] for x, _ in series)
     grid = np.unique(np.concatenate([x for x, _ in series]))
     grid = grid[(grid >= start) & (grid <= stop)]

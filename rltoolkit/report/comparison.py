@@ -3,7 +3,7 @@
 Rows are compared seed by seed. Two axes are fair for different reasons: equal optimizer steps (the paper's), and equal generated
 tokens, what rejected groups cost included. Areas end, and budgets lie, where the shortest run of any row ends.
 
-Runs that finished count; in a row where none has yet, those that are going. A failed run counts nowhere.
+Runs that finished count; in a row where none has yet, those that are going, but not in a comparison. A failed run counts nowhere.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def counted(runs: list[Run]) -> list[Run]:
 def compare(groups: dict[str, list[Run]]) -> tuple[list[Row], Shared]:
     """The rows of ``groups`` (label -> runs), in their order; differences are between the rows whose label is a known name."""
     shared = _shared([run for runs in groups.values() for run in counted(runs)])
-    finals = {label: _finals(counted(runs)) for label, runs in groups.items()}
+    finals = {label: _finals(runs) for label, runs in groups.items()}
     before = _differences(finals, {name: known.before for name, known in ROWS.items()})
     naive = _differences(finals, {name: NAIVE for name in ROWS if name != NAIVE})
     targets = dict.fromkeys(ROWS, finals.get(NAIVE, {}))
@@ -112,8 +112,8 @@ def _shared(runs: list[Run]) -> Shared:
 
 
 def _finals(runs: list[Run]) -> dict[str, float]:
-    """The last accuracy of each seed that has one."""
-    finals = {run.seed: last(run.evaluations, ACCURACY) for run in runs}
+    """The last accuracy of each seed that has come to its end."""
+    finals = {run.seed: last(run.evaluations, ACCURACY) for run in runs if run.status == "finished"}
     return {seed: value for seed, value in finals.items() if math.isfinite(value)}
 
 

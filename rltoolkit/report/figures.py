@@ -25,8 +25,15 @@ LENGTH = Panel(title="Response length", y="sampled_response_length", label="mean
 TRUNCATED = Panel(title="Truncated responses", y="sampled_truncated", label="truncated (%)", percent=True)
 REWARD = Panel(title="Reward", y="sampled_reward", label="mean reward")
 PROBABILITY = Panel(title="Probability", y="probability", label="mean probability of a token")
+REFLECTION = Panel(title="Phrases of reflection", y="sampled_reflection", label="responses with one (%)", percent=True)
+DIFFICULTY = "avg_at_k_difficulty_"
+BY_DIFFICULTY = replace(ACCURACY, title="Accuracy by difficulty")
 ALL_CORRECT = Panel(title="Groups without a wrong response", y="sampled_all_correct", label="of sampled groups (%)", percent=True)
 UP_CLIPPED = Panel(title="Tokens at the ceiling", y="clipped_high_probability", label="mean probability")
+
+
+Contents = dict[str, list[tuple[Panel, list[Line]]]]
+"""The figures by name: panels, each with its lines."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +86,13 @@ OF_A_SWEEP = (
         },
     ),
 )
+ANSWERS = (
+    (replace(ACCURACY, label="held-out problems (%)"), {"avg_at_k": "avg@k", "pass_at_k": "pass@k"}),
+    (replace(SAMPLED_ACCURACY, label="sampled groups of G (%)"), {"sampled_accuracy": "avg@G", "sampled_pass_at_k": "pass@G"}),
+    (LENGTH, {"sampled_response_length_right": "right", "sampled_response_length_wrong": "wrong"}),
+    (REFLECTION, {"sampled_reflection_right": "right", "sampled_reflection_wrong": "wrong"}),
+)
+"""How the policy answers: panels of several columns of the same runs, each with the name at its line's end."""
 OF_A_RUN = (
     OVERVIEW,
     Plan(name="figure_3_clip_higher", panels=(ALL_CORRECT, UP_CLIPPED)),
@@ -94,10 +108,10 @@ def write_sweep_figures(runs: list[Run], folder: Path) -> list[Path]:
         plans = [plan for plan in OF_A_SWEEP if plan.rows.keys() <= groups.keys()]
     else:
         overview, plans = groups, []
-    figures = {OVERVIEW.name: (OVERVIEW, _numbered(overview))}
-    figures |= {plan.name: (plan, _lines(plan, groups)) for plan in plans}
+    figures: Contents = {OVERVIEW.name: _panels(OVERVIEW, _numbered(overview))}
+    figures |= {plan.name: _panels(plan, _lines(plan, groups)) for plan in plans}
     areas = {label: runs for label, runs in groups.items() if label in (NAIVE, DAPO)} or dict(list(groups.items())[:1])
-    return _write(figures, areas, folder)
+    return _write(figures, areas, groups.get(DAPO, []), folder)
 
 
 def write_run_figures(run_dir: Path) -> list[Path]:
@@ -110,47 +124,67 @@ def write_run_figures(run_dir: Path) -> list[Path]:
     if not run.steps and not run.evaluations:
         raise FileNotFoundError(f"nothing to draw in {run_dir}: metrics.csv and evaluations.csv are missing or empty")
     line = [Line([run], Look(LOOKS[5].colour, "-", "o"), run.title)]
-    return _write({plan.name: (plan, line) for plan in OF_A_RUN}, {run.title: [run]}, Path(run_dir) / "figures")
+    figures = {plan.name: _panels(plan, line) for plan in OF_A_RUN}
+    return _write(figures, {run.title: [run]}, [run], Path(run_dir) / "figures")
 
 
-def _write(figures: dict[str, tuple[Plan, list[Line]]], areas: dict[str, list[Run]], folder: Path) -> list[Path]:
+def _write(figures: Contents, areas: dict[str, list[Run]], answering: list[Run], folder: Path) -> list[Path]:
+    """The figures, the groups of each row of ``areas``, and how the runs ``answering`` do it."""
     from matplotlib import rc_context
 
     areas = {name: runs for name, runs in areas.items() if all(len(_complete(run)) for run in runs)}
     with rc_context(STYLE):
-        drawn = {name: _figure(plan, lines) for name, (plan, lines) in figures.items()}
+        drawn = {
+            name: _figure(contents, legend=name == OVERVIEW.name)
+            for name, contents in (figures | {"answers": _answers(answering)}).items()
+        }
         drawn |= {"groups": _areas(areas)} if areas else {}
         paths = []
         for name, figure in drawn.items():
             if figure is not None:
                 folder.mkdir(parents=True, exist_ok=True)
                 figure.savefig(folder / f"{name}.png", dpi=160)
+                figure.set_layout_engine("none")  # places are found, which takes most of the time
                 figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
                 paths.append(folder / f"{name}.png")
     return paths
 
 
-def _figure(plan: Plan, lines: list[Line]) -> Figure | None:
-    """None where not one panel has data."""
+def _panels(plan: Plan, lines: list[Line]) -> list[tuple[Panel, list[Line]]]:
+    """What a plan draws: every line in every panel."""
+    return [(panel, lines) for panel in plan.panels]
+
+
+def _answers(runs: list[Run]) -> list[tuple[Panel, list[Line]]]:
+    """Several columns of the same runs in each panel; difficulties are the task's own."""
+    difficulties = {name: name.removeprefix(DIFFICULTY) for run in runs for row in run.evaluations for name in row}
+    by_difficulty = {name: label for name, label in difficulties.items() if name.startswith(DIFFICULTY)}
+    return [
+        (panel, [Line(runs, look, label, name) for look, (name, label) in zip(LOOKS, columns.items(), strict=False)])
+        for panel, columns in (*ANSWERS, (BY_DIFFICULTY, by_difficulty))
+    ]
+
+
+def _figure(contents: list[tuple[Panel, list[Line]]], *, legend: bool) -> Figure | None:
+    """None where not one panel has data; ``legend`` explains lines that are numbered."""
     from matplotlib.figure import Figure
 
-    panels = [panel for panel in plan.panels if any(has(line, panel) for line in lines)]
-    if not panels:
+    contents = [(panel, lines) for panel, lines in contents if any(has(line, panel) for line in lines)]
+    if not contents:
         return None
-    columns = 2 if len(panels) in (2, 4) else min(3, len(panels))
-    rows = -(-len(panels) // columns)
-    legend = len(lines) > 1 and not plan.rows
+    columns = 2 if len(contents) in (2, 4) else min(3, len(contents))
+    rows = -(-len(contents) // columns)
+    lines = contents[0][1]
+    legend = legend and len(lines) > 1
     figure = Figure(figsize=(3.6 * columns, 2.75 * rows + (0.2 + 0.17 * -(-len(lines) // 3) if legend else 0)))
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)
-    k = _k(lines)
-    notes = set().union(*(draw(ax, panel, lines, k) for panel, ax in zip(panels, axes, strict=False)))
-    for ax in axes[len(panels) :]:
+    notes = set().union(*(draw(ax, *content, _k(lines)) for content, ax in zip(contents, axes, strict=False)))
+    for ax in axes[len(contents) :]:
         ax.set_axis_off()
     if notes:
         figure.supxlabel("; ".join(sorted(notes)), fontsize=6.5, color="#777777")
     if legend:
-        handles, labels = _legend(lines)
-        figure.legend(handles, labels, loc="outside lower center", ncols=3, handlelength=4)
+        figure.legend(*_legend(lines), loc="outside lower center", ncols=3, handlelength=4)
     return figure
 
 
@@ -189,7 +223,7 @@ def _legend(lines: list[Line]) -> tuple[list[Line2D], list[str]]:
 
     handles = [
         Line2D([], [], color=look.colour, linewidth=1.8, linestyle=look.dash, marker=look.marker, markersize=4)
-        for _, look, _ in lines
+        for look in (line.look for line in lines)
     ]
     failed = [all(run.status == "failed" for run in line.runs) for line in lines]
     return handles, [

@@ -18,7 +18,7 @@ RESULTS, CURVES = "results.csv", "curves.csv"
 IDENTITY = ("row", "difference", "seed", "run", "status")
 DRAWN = (
     *COUNTERS,
-    *("sampled_accuracy", "sampled_reward", "sampled_response_length", "sampled_truncated"),
+    *("sampled_accuracy", "sampled_pass_at_k", "sampled_reward", "sampled_response_length", "sampled_truncated"),
     *("sampled_all_correct", "sampled_all_wrong", "acceptance_rate", "kept_all_correct", "kept_all_wrong"),
     *("sampled_response_length_right", "sampled_response_length_wrong"),
     *("sampled_reflection", "sampled_reflection_right", "sampled_reflection_wrong"),

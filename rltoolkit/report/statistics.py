@@ -61,12 +61,12 @@ def mean_interval(values: ArrayLike) -> Interval:
 
 def mean_band(values: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """``mean_interval`` at each of X places of ``values`` [S, X]: mean, lower and upper end, each [X]."""
-    from scipy import stats  # not at the top: it takes a second
-
     sample = np.asarray(values, dtype=float)
     count, mean = len(sample), sample.mean(0)
     if count < 2:
         return mean, np.full_like(mean, np.nan), np.full_like(mean, np.nan)
+    from scipy import stats  # takes a second
+
     t = stats.t.ppf((1 + CONFIDENCE) / 2, count - 1)
     tail = stats.norm.cdf(-np.sqrt(count / (count - 1)) * t)
     draws = np.random.default_rng(0)

@@ -81,8 +81,8 @@ def protocol(rows: list[Row], shared: Shared) -> list[str]:
     if any(row.from_before or row.from_naive for row in rows):
         notes += [
             "vs. row before, vs. naive GRPO: paired differences by seed in points; DAPO without a technique is compared with DAPO",
-            "p: paired t-test, two-sided, Holm-corrected over the comparisons in a column: Table 1, the other reading of its "
-            "fourth row and leave-one-out each by themselves",
+            "p: paired t-test, two-sided, Holm-corrected over the comparisons in a column: Table 1, other rows and leave-one-out "
+            "each by themselves",
             "to naive GRPO's end: until the accuracy at which the same seed ends under naive GRPO, median over seeds; "
             "(7/8): so many seeds get there",
             f"mean accuracy: area under the curve over its width; {shared.budget:,.0f} tokens: what every run has generated",

@@ -105,7 +105,7 @@ def test_a_published_sweep_gives_the_same_report(sweep, tmp_path_factory, capsys
     before = {path.name: path.read_bytes() for path in published.iterdir()}
     written = write_report(published)
     assert (published / "table.md").read_text() == (sweep / "table.md").read_text()
-    assert [path.name for path in written] == ["table.md", "overview.png", "figure_7_dynamics.png"]
+    assert [path.name for path in written] == ["table.md", "overview.png", "figure_7_dynamics.png", "answers.png"]
     for figure in ("overview.png", "overview.svg"):
         assert (published / "figures" / figure).read_bytes() == (sweep / "figures" / figure).read_bytes()
     assert before == {name: (published / name).read_bytes() for name in before}

@@ -79,7 +79,7 @@ def test_steps_to_an_accuracy_that_not_all_seeds_reach(compared):
 def test_equal_tokens_are_what_the_cheapest_run_has_spent(write_run, tmp_path):
     write_run("a", [0.1, 0.3], ablation="naive_grpo")
     write_run("b", [0.1, 0.2, 0.5], ablation="dynamic_sampling")  # 2,000 tokens
-    write_run("c", [0.1], ablation="clip_higher", status="started")  # still going, and so no measure
+    write_run("c", [0.1], ablation="clip_higher", status="started")  # still going, and so no measure and not compared
     found, shared = compare(grouped(find_runs(tmp_path)))
     rows = {row.name: row for row in found}
     assert shared.budget == 1000
@@ -87,3 +87,5 @@ def test_equal_tokens_are_what_the_cheapest_run_has_spent(write_run, tmp_path):
     # from 0.1 to 0.2 within the budget
     assert rows["dynamic_sampling"].area_by_tokens.mean == pytest.approx(0.15)
     assert math.isnan(rows["clip_higher"].at_budget.mean)
+    assert rows["clip_higher"].accuracy.mean == 0.1
+    assert rows["clip_higher"].from_naive is None

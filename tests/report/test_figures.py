@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from rltoolkit.report import find_runs, write_report, write_run_figures
 from rltoolkit.report.__main__ import main
 from rltoolkit.report._plot import LOOKS, Line, _on_one_grid, draw, running_mean
-from rltoolkit.report.figures import ACCURACY, OF_A_SWEEP, _areas
+from rltoolkit.report.figures import ACCURACY, BY_DIFFICULTY, ENTROPY, OF_A_SWEEP, _answers, _areas
 from rltoolkit.report.rows import ROWS
 
 
@@ -71,11 +71,30 @@ def test_areas_show_what_the_sampled_groups_were(write_run, tmp_path):
     assert ax.lines[0].get_ydata() == pytest.approx([60, 60])
 
 
+def test_answers_are_drawn_by_the_difficulties_that_the_task_names(write_run, tmp_path):
+    write_run("run", [0.1, 0.3], avg_at_k_difficulty_2=0.5, avg_at_k_difficulty_hard=0.25)
+    contents = {panel.title: lines for panel, lines in _answers(find_runs(tmp_path))}
+    assert [line.label for line in contents["Accuracy by difficulty"]] == ["2", "hard"]
+    ax = Figure().subplots()
+    draw(ax, BY_DIFFICULTY, contents["Accuracy by difficulty"])
+    assert [line.get_ydata()[-1] for line in ax.lines] == [50, 25]
+    assert sorted(text.get_text() for text in ax.texts) == ["2", "hard"]
+
+
+def test_runs_without_a_step_in_common_have_no_mean(write_run, tmp_path):
+    for name, steps in {"a": (1, 2), "b": (3, 4)}.items():
+        rows = "".join(f"{step},0.5\n" for step in steps)
+        (write_run(name, [0.1]) / "metrics.csv").write_text(f"optimizer_step,entropy\n{rows}")
+    ax = Figure().subplots()
+    draw(ax, ENTROPY, [Line(find_runs(tmp_path), LOOKS[0], "both")])
+    assert not ax.lines
+
+
 def test_one_run_has_its_figures_as_png_and_svg(write_run):
     folder = write_run("run", [0.1, 0.3])
     # metrics.csv here has neither response lengths nor groups.
     paths = write_run_figures(folder)
-    assert [path.name for path in paths] == ["overview.png", "figure_7_dynamics.png"]
+    assert [path.name for path in paths] == ["overview.png", "figure_7_dynamics.png", "answers.png"]
     assert {path.name for path in (folder / "figures").iterdir()} == {
         f"{path.stem}.{kind}" for path in paths for kind in ("png", "svg")
     }
