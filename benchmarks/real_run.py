@@ -42,7 +42,7 @@ def rollout_steps(overrides: Sequence[str]) -> list[dict[str, float]]:
             "seconds_sync": rows[-1]["seconds_sync"],
             "seconds_parity": rows[-1]["seconds_parity"],
             "generated_tokens": rows[0]["generated_tokens"],
-            "response_length": rows[0]["response_length"],
+            "response_length": rows[0]["sampled_response_length"],
         }
         for before, end, rows in zip(ends, ends[1:], list(steps.values())[1:], strict=False)
     ]

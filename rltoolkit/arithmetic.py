@@ -17,6 +17,7 @@ Pure Python; everything random is drawn from the generator that is handed in.
 from __future__ import annotations
 
 import random
+import re
 import zlib
 from collections.abc import Iterable, Iterator
 from itertools import accumulate, chain, pairwise
@@ -27,6 +28,11 @@ STEP_SEPARATOR = ";"
 JUNK_SIGN = "~"
 ALPHABET = "0123456789+-=" + STEP_SEPARATOR + JUNK_SIGN + END
 
+STYLES = ("direct", "sound", "rambling", "flawed", "junk")
+"""What ``style`` calls a response."""
+
+_STEP = re.compile(r"([0-9]{1,9})([+-][0-9]{1,9})=([0-9]*)")
+_BEGUN = re.compile(r"[0-9]{0,9}([+-][0-9]{0,9})?")  # cut off before the equals sign
 _PATIENCE = 1000  # useless draws in a row after which a search for new expressions gives up
 
 
@@ -121,3 +127,38 @@ def junk(expression: Expression, length: int) -> str:
     """``~3+12-7=~3+12-7=~...``, ``length`` characters without an end."""
     unit = JUNK_SIGN + expression.prompt
     return (unit * (length // len(unit) + 1))[:length]
+
+
+def style(response: str) -> str:
+    """How a response, whole or cut off, goes about its problem; told from the text alone, so numbers copied wrongly are not seen.
+
+    - direct: no steps, ``=8``;
+    - sound: every step is right and goes on from the one before, ``3+12=15;15-7=8``;
+    - rambling: a step stands there twice in a row, ``3+12=15;3+12=15``;
+    - flawed: a scratchpad with a wrong step, or one that does not follow, ``3+12=14``;
+    - junk: anything else.
+    """
+    if response.startswith("="):
+        return "direct"
+    if not re.match("[0-9]", response):
+        return "junk"
+    steps = response.split(STEP_SEPARATOR)
+    if any(one == next_one for one, next_one in pairwise(steps)):
+        return "rambling"
+    return "sound" if _follows(steps) else "flawed"
+
+
+def _follows(steps: list[str]) -> bool:
+    """Whether each step is right and begins with the total before; the last one may be cut off."""
+    total = None
+    for position, step in enumerate(steps, start=1):
+        parts, is_last = _STEP.fullmatch(step), position == len(steps)
+        if parts is None:
+            return is_last and _BEGUN.fullmatch(step) is not None
+        before, after = int(parts[1]), int(parts[1]) + int(parts[2])
+        if before != (before if total is None else total):
+            return False
+        if not (str(after) == parts[3] or (is_last and str(after).startswith(parts[3]))):
+            return False
+        total = after
+    return True

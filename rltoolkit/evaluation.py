@@ -99,6 +99,8 @@ class Evaluation:
     """share of responses that the length limit stopped"""
     seconds: float
     generated_tokens: int
+    accuracy_by_difficulty: dict[str, float]
+    """avg@k over the problems of each difficulty, in the order of their names; empty where the task grades none"""
     reward_function: str
     """the verifier and its hyperparameters, ``integer_answer(window=300)``"""
     sampling: Sampling
@@ -125,6 +127,7 @@ class Evaluation:
             "truncated": self.truncated,
             "evaluation_seconds": self.seconds,
             "evaluation_tokens": self.generated_tokens,
+            **{f"avg_at_k_difficulty_{name}": accuracy for name, accuracy in self.accuracy_by_difficulty.items()},
             "reward_function": self.reward_function,
             **dataclasses.asdict(self.sampling),
         }
@@ -193,6 +196,7 @@ def evaluate(
         truncated=truncated / (len(problems) * k),
         seconds=time.perf_counter() - start,
         generated_tokens=tokens,
+        accuracy_by_difficulty=_by_difficulty(problems, correct),
         reward_function=described(reward_function),
         sampling=sampling,
     )
@@ -206,6 +210,15 @@ def _judge(rollouts: TensorDict, answers: Sequence[str], reward_function: Reward
     found = [extract(text) if extract is not None else None for text in texts]
     truncated, tokens = rollouts["truncated"].sum(1).tolist(), rollouts["response_length"].sum(1).tolist()
     return [Judged(correct[row], found[row * k : (row + 1) * k], truncated[row], tokens[row]) for row in range(len(answers))]
+
+
+def _by_difficulty(problems: Sequence[EncodedProblem], correct: list[list[bool]]) -> dict[str, float]:
+    """avg@k over the problems that share a difficulty, where the task names one."""
+    found: dict[str, list[bool]] = {}
+    for problem, verdicts in zip(problems, correct, strict=True):
+        if problem.difficulty:
+            found.setdefault(problem.difficulty, []).extend(verdicts)
+    return {name: sum(found[name]) / len(found[name]) for name in sorted(found)}
 
 
 def _verdicts(correct: ArrayLike) -> np.ndarray:

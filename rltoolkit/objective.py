@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -118,6 +119,17 @@ class PolicyObjective:
         return self.clip_strategy(log_probs, old_log_probs, advantages, mask, selected=selected)  # type: ignore[call-arg]
 
 
+def means(sums: Mapping[str, float], trained_tokens: int) -> dict[str, float]:
+    """Means over the trained tokens of a whole step from its ``sums``.
+
+    ``clipped_high_probability`` is the mean over the tokens at the ceiling alone, and missing where there are none.
+    """
+    found = {name: total / trained_tokens for name, total in sums.items() if name != "clipped_high_probability"}
+    if sums["clipped_high"]:
+        found["clipped_high_probability"] = sums["clipped_high_probability"] / sums["clipped_high"]
+    return found
+
+
 def _metrics(
     clipped: TokenLoss, log_probs: Tensor, old_log_probs: Tensor, rollout_log_probs: Tensor, mask: Tensor
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -126,10 +138,12 @@ def _metrics(
     log_rho = _trained(old_log_probs - rollout_log_probs, mask)
     ratio, rho = log_ratio.exp(), log_rho.exp()
     mismatch = (rho - 1).abs()
+    probability = _trained(log_probs.exp(), mask)
     sums = {
         "clipped_low": _total(clipped.clipped_low),
         "clipped_high": _total(clipped.clipped_high),
-        "probability": _total(_trained(log_probs.exp(), mask)),
+        "clipped_high_probability": _total(_trained(probability, clipped.clipped_high)),
+        "probability": _total(probability),
         "ratio": _total(_trained(ratio, mask)),
         "kl_old": _total(ratio - 1 - log_ratio),  # k3 of KL(old || new), sampled under old
         "sampler_kl": _total(rho - 1 - log_rho),  # k3 of KL(rollout || old), sampled under rollout

@@ -14,6 +14,7 @@ from rltoolkit.arithmetic import (
     junk,
     rambling,
     scratchpad,
+    style,
 )
 
 THREE_TERMS = Expression((3, 12, -7))  # 3 + 12 = 15, 15 - 7 = 8
@@ -75,3 +76,24 @@ def test_every_style_is_written_in_the_alphabet() -> None:
     for expression in islice(draw_expressions(rng, range(2, 7), held_out=False), 200):
         written = expression.prompt + direct(expression) + rambling(expression, rng, 0.9) + junk(expression, 56)
         assert set(written) <= set(ALPHABET)
+
+
+@pytest.mark.parametrize(
+    ("response", "expected"),
+    [
+        ("=8", "direct"),
+        ("3+12=15;15-7=8", "sound"),
+        ("3+12=15;15-", "sound"),  # cut off within a step
+        ("3+12=1", "sound"),  # cut off within its result, 15
+        ("3+12=15;3+12=15;15-7=8", "rambling"),
+        ("3+12=14;14-7=7", "flawed"),  # 15
+        ("3+12=15;14-7=7", "flawed"),  # 14 is not the total before
+        ("3+12=1;1-7=-6", "flawed"),  # not cut off there: the text goes on
+        ("3+12;15-7=8", "flawed"),
+        ("~3+12-7=", "junk"),
+        ("", "junk"),
+        ("9" * 5000 + "+1=2", "flawed"),  # a model writes what it likes; Python refuses to convert so long a number
+    ],
+)
+def test_the_style_is_told_from_the_text(response: str, expected: str) -> None:
+    assert style(response) == expected

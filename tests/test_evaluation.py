@@ -77,7 +77,11 @@ class TableEngine:
 
 
 def problems(count):
-    return [EncodedProblem(tokens=[i, 1], answer=str(i + 1), index=i) for i in range(count)]
+    """The last one is called hard, the others have no name for their difficulty."""
+    return [
+        EncodedProblem(tokens=[i, 1], answer=str(i + 1), index=i, difficulty="hard" if i == count - 1 else "")
+        for i in range(count)
+    ]
 
 
 def test_an_evaluation_samples_verifies_and_stamps(monkeypatch):
@@ -99,6 +103,7 @@ def test_an_evaluation_samples_verifies_and_stamps(monkeypatch):
     assert done == [2, 4, 5]
 
     row = result.row()
+    assert row["avg_at_k_difficulty_hard"] == 2 / 3
     assert (row["avg_at_k_low"], row["k"], row["problems"], row["evaluation_tokens"]) == (result.avg_at_k.low, 3, 5, 30)
     assert (row["reward_function"], row["temperature"], row["top_p"]) == ("equation_answer()", 1.0, 0.7)
     assert math.isfinite(row["evaluation_seconds"])

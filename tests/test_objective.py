@@ -62,6 +62,7 @@ def test_metrics_are_sums_and_maxima_over_trained_tokens(step):
         {
             "clipped_low": 0.0,
             "clipped_high": 1.0,
+            "clipped_high_probability": 0.4,  # of the first, whose ratio 2 is above 1.28
             "probability": 0.6,  # 0.4 + 0.2
             "ratio": 2.5,  # 2 + 0.5
             "kl_old": 0.5,  # (2 - 1 - log 2) + (0.5 - 1 + log 2)

@@ -41,8 +41,8 @@ def test_load_replace_train(tmp_path, monkeypatch):
         steps = list(csv.DictReader(file))
     assert [step["optimizer_step"] for step in steps] == ["1", "2"]
     # every response has one of two rewards, so their mean says how many were right: r = -0.5 (1 - a) + a
-    accuracy = float(steps[0]["accuracy"])
-    assert float(steps[0]["reward"]) == pytest.approx(-0.5 + 1.5 * accuracy, abs=1e-5)
+    accuracy = float(steps[0]["sampled_accuracy"])
+    assert float(steps[0]["sampled_reward"]) == pytest.approx(-0.5 + 1.5 * accuracy, abs=1e-5)
     with (result.folder / "evaluations.csv").open(newline="") as file:
         (evaluated,) = csv.DictReader(file)
     assert evaluated["reward_function"] == "ShortIsRight()"

@@ -23,11 +23,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class EncodedProblem:
-    """A prompt as token ids, with its reference answer and its row in the task."""
+    """A prompt as token ids, with its reference answer, its row in the task and what the task calls its difficulty."""
 
     tokens: list[int]
     answer: str
     index: int
+    difficulty: str = ""
 
 
 def encode_problems(
@@ -39,7 +40,7 @@ def encode_problems(
         ValueError: none is left, or ``chat`` with a tokenizer that has no template.
     """
     encoded = [
-        EncodedProblem(tokens=encode(tokenizer, each.messages, chat), answer=each.answer, index=row)
+        EncodedProblem(tokens=encode(tokenizer, each.messages, chat), answer=each.answer, index=row, difficulty=each.difficulty)
         for row, each in enumerate(problems)
     ]
     lengths = [len(problem.tokens) for problem in encoded]

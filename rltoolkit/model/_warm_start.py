@@ -15,8 +15,8 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
@@ -28,9 +28,16 @@ if TYPE_CHECKING:
     from rltoolkit.policy.policy import PolicyModel
 
 STYLES = ("direct", "scratchpad", "junk")
-_OPERANDS = range(2, 7)
 _MICRO_BATCHES = 4
 _WARMUP_STEPS = 50
+
+
+class Problems(NamedTuple):
+    """What is to be calculated: see ``arithmetic.draw_expression``."""
+
+    max_operands: int = 6
+    max_operand: int = 12
+    limit: int = 50
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +52,7 @@ class Phase:
         priors: how often the model shall begin each style; None leaves the shares as they are.
         rambling: the share of scratchpads that repeat a step.
         persistence: probability of repeating it once more, each time.
+        problems: what the demonstrations solve.
         batch_size: demonstrations in a step.
     """
 
@@ -55,6 +63,7 @@ class Phase:
     priors: Mapping[str, float] | None = None
     rambling: float
     persistence: float
+    problems: Problems = field(default_factory=Problems)
     batch_size: int = 64
 
 
@@ -71,7 +80,10 @@ def demonstrations(phase: Phase, max_response: int, seed: int) -> Iterator[Demon
     """Endless demonstrations on problems that are not held out, cut off at ``max_response`` characters."""
     rng = random.Random(f"{phase.name} {seed}")
     priors = phase.priors or phase.shares
-    for expression in arithmetic.draw_expressions(rng, _OPERANDS, held_out=False):
+    operands, problems = range(2, phase.problems.max_operands + 1), phase.problems
+    for expression in arithmetic.draw_expressions(
+        rng, operands, held_out=False, max_operand=problems.max_operand, limit=problems.limit
+    ):
         style = rng.choices(STYLES, [phase.shares[style] for style in STYLES])[0]
         if style == "direct":
             response = arithmetic.direct(expression)

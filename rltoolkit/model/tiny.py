@@ -8,7 +8,7 @@ Made on first use, in minutes, and cached. Config: ``model=tiny``.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -17,7 +17,7 @@ import torch
 from rltoolkit.arithmetic import ALPHABET, END
 from rltoolkit.component import check, follows
 from rltoolkit.model._cache import cached_directory, save_weights
-from rltoolkit.model._warm_start import Phase, train
+from rltoolkit.model._warm_start import Phase, Problems, train
 from rltoolkit.policy.loading import quiet_transformers
 from rltoolkit.registry import register
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _FORMAT = 3  # raise it when what is made changes, so that no cached model of before is taken for it
 _CONTEXT_LENGTH = 128
+_SKILL_RAMBLING = 0.5  # at most; the other scratchpads of the first phase are clean, so that it learns to go on
 _PADDING, _UNKNOWN = "<pad>", "<unk>"
 
 
@@ -43,8 +44,10 @@ class Tiny:
         habit_steps: optimizer steps of its second phase; 0 leaves it out.
         direct_prior: how often the model shall answer directly after the second phase.
         scratchpad_prior: how often it shall begin a scratchpad; what is left is junk.
+        rambling: the share of scratchpads that repeat a step, in the second phase.
         persistence: a rambling scratchpad repeats its step once more with this probability, each time.
         max_response: characters at which demonstrations are cut off: the response limit to be trained with.
+        max_operands, max_operand, limit: the problems to learn from, as in ``task=integer_arithmetic``.
         warm_start_seed: makes the weights; None takes the run's seed.
     """
 
@@ -58,8 +61,12 @@ class Tiny:
     habit_steps: int = 250
     direct_prior: float = 0.877
     scratchpad_prior: float = 0.12
+    rambling: float = 0.8
     persistence: float = 0.65
     max_response: int = follows("sampling.max_new_tokens", 56)
+    max_operands: int = 6
+    max_operand: int = 12
+    limit: int = 50
     warm_start_seed: int | None = None
 
     def __post_init__(self) -> None:
@@ -76,10 +83,14 @@ class Tiny:
         check(self, "skill_steps", self.skill_steps >= 0, "at least 0")
         check(self, "habit_steps", self.habit_steps >= 0, "at least 0")
         check(self, "direct_prior", 0 <= self.direct_prior <= 1, "in [0, 1]")
-        room = 1 - self.direct_prior
+        room = round(1 - self.direct_prior, 9)  # 1 - 0.9 is less than 0.1
         check(self, "scratchpad_prior", 0 <= self.scratchpad_prior <= room, f"in [0, 1 - direct_prior = {room:g}]")
+        check(self, "rambling", 0 <= self.rambling <= 1, "in [0, 1]")
         check(self, "persistence", 0 <= self.persistence < 1, "in [0, 1)")
         check(self, "max_response", self.max_response >= 1, "at least 1")
+        check(self, "max_operands", self.max_operands >= 2, "at least 2")
+        check(self, "max_operand", self.max_operand >= 1, "at least 1")
+        check(self, "limit", self.limit >= 2 * self.max_operand, f"at least 2 * max_operand = {2 * self.max_operand}")
 
     def context_length(self) -> int:
         """Tokens."""
@@ -88,15 +99,17 @@ class Tiny:
     def phases(self) -> tuple[Phase, Phase]:
         """Skill, then habit."""
         priors = {"direct": self.direct_prior, "scratchpad": self.scratchpad_prior}
-        priors["junk"] = 1 - sum(priors.values())
+        priors["junk"] = max(0.0, 1 - sum(priors.values()))
+        problems = Problems(max_operands=self.max_operands, max_operand=self.max_operand, limit=self.limit)
         return (
             Phase(
                 name="skill",
                 steps=self.skill_steps,
                 learning_rate=3e-3,
                 shares={"direct": 0.15, "scratchpad": 0.75, "junk": 0.10},
-                rambling=0.5,
+                rambling=min(_SKILL_RAMBLING, self.rambling),
                 persistence=self.persistence,
+                problems=problems,
             ),
             Phase(
                 name="habit",
@@ -104,8 +117,9 @@ class Tiny:
                 learning_rate=1e-3,
                 shares={"direct": 0.30, "scratchpad": 0.69, "junk": 0.01},
                 priors=priors,
-                rambling=0.8,
+                rambling=self.rambling,
                 persistence=self.persistence,
+                problems=problems,
             ),
         )
 
@@ -121,18 +135,31 @@ class Tiny:
         from rltoolkit.policy.policy import PolicyModel
 
         tokenizer = character_tokenizer()
-        policy = PolicyModel(self._untrained(tokenizer, seed), layout="padded")  # hardly any two prompts are equal
+        causal_lm = self._skilled(seed) if self.skill_steps and self.habit_steps else self._untrained(tokenizer, seed)
+        policy = PolicyModel(causal_lm, layout="padded")  # hardly any two prompts are equal
+        phase = self.phases()[1 if self.habit_steps else 0]
         threads = torch.get_num_threads()
         torch.set_num_threads(1)  # faster for matrices this small, and the result is the same on any number of cores
         try:
-            for number, phase in enumerate(self.phases(), start=1):
-                losses = train(policy, tokenizer.get_vocab(), phase, max_response=self.max_response, seed=seed)
-                for _ in track(losses, f"Warm-starting model=tiny ({number}/2, {phase.name})", total=phase.steps):
-                    pass
+            losses = train(policy, tokenizer.get_vocab(), phase, max_response=self.max_response, seed=seed)
+            for _ in track(losses, f"Warm-starting model=tiny ({phase.name})", total=phase.steps):
+                pass
         finally:
             torch.set_num_threads(threads)
         save_weights(policy.causal_lm, directory)
         tokenizer.save_pretrained(directory)
+
+    def _skilled(self, seed: int) -> torch.nn.Module:
+        """After the first phase: a directory of its own, which models share that differ in their habits alone."""
+        skill = replace(
+            self,
+            habit_steps=0,
+            direct_prior=Tiny.direct_prior,
+            scratchpad_prior=Tiny.scratchpad_prior,
+            rambling=min(_SKILL_RAMBLING, self.rambling),
+            warm_start_seed=seed,
+        )
+        return quiet_transformers().Qwen2ForCausalLM.from_pretrained(skill(seed))
 
     def _untrained(self, tokenizer: PreTrainedTokenizerFast, seed: int) -> torch.nn.Module:
         transformers = quiet_transformers()

@@ -17,7 +17,10 @@ from rltoolkit.registry import SEVERAL
 
 INCIDENTAL = (
     *("seed", "logger", "profiler", "hardware", "evaluation.every"),
-    *(f"trainer.{key}" for key in ("devices", "num_nodes", "checkpoint_every", "keep_checkpoints", "log_rollouts_every")),
+    *(
+        f"trainer.{key}"
+        for key in ("devices", "num_nodes", "checkpoint_every", "keep_checkpoints", "log_rollouts_every", "reflection_phrases")
+    ),
 )
 """Keys in which the seeds of one configuration may differ, with all keys below them."""
 

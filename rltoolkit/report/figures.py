@@ -1,238 +1,236 @@
-"""Figures: how training went, one line for each configuration.
+"""The figures of a sweep and of a run, each as PNG and SVG; those with a number show what the paper's figure of that number shows.
 
-A line is the mean over seeds where all of them have a value (steps in between are interpolated); the single runs are drawn
-lightly behind it. Training curves are noisy and so are smoothed by a running mean, whose width the figure states; held-out
-accuracy is not. Bands: the standard error over seeds, or the evaluation's own 95 % interval where a figure shows one run alone.
+Source: DAPO, arXiv:2503.14476, figures 2 to 7.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from rltoolkit.report.runs import TABLE_1, Run, column, read_run
+from rltoolkit.report._plot import GROUPS, LOOKS, STYLE, TOKENS, Line, Look, Panel, draw, draw_groups, has
+from rltoolkit.report.rows import DAPO, NAIVE, TABLE_1, title
+from rltoolkit.report.runs import Run, by_label, read_run
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
-# Okabe and Ito's palette, which readers with any colour vision can tell apart: grey for the baseline, vermilion for DAPO.
-COLOURS = ("#8C8C8C", "#56B4E9", "#009E73", "#CC79A7", "#E69F00", "#D55E00", "#0072B2", "#000000", "#7A5195", "#5C8001")
-SMOOTHED_SHARE = 0.05  # of a training curve, in one running mean
+ACCURACY = Panel(title="Held-out accuracy", y="avg_at_k", label="avg@{k} (%)", held_out=True, percent=True)
+ACCURACY_BY_TOKENS = replace(ACCURACY, title="Accuracy by cost", x=TOKENS)
+SAMPLED_ACCURACY = Panel(title="Sampled accuracy", y="sampled_accuracy", label="right responses (%)", percent=True)
+ENTROPY = Panel(title="Entropy", y="entropy", label="entropy (nats per token)")
+LENGTH = Panel(title="Response length", y="sampled_response_length", label="mean length (tokens)")
+TRUNCATED = Panel(title="Truncated responses", y="sampled_truncated", label="truncated (%)", percent=True)
+REWARD = Panel(title="Reward", y="sampled_reward", label="mean reward")
+PROBABILITY = Panel(title="Probability", y="probability", label="mean probability of a token")
+REFLECTION = Panel(title="Phrases of reflection", y="sampled_reflection", label="responses with one (%)", percent=True)
+DIFFICULTY = "avg_at_k_difficulty_"
+BY_DIFFICULTY = replace(ACCURACY, title="Accuracy by difficulty")
+ALL_CORRECT = Panel(title="Groups without a wrong response", y="sampled_all_correct", label="of sampled groups (%)", percent=True)
+UP_CLIPPED = Panel(title="Tokens at the ceiling", y="clipped_high_probability", label="mean probability")
+
+
+Contents = dict[str, list[tuple[Panel, list[Line]]]]
+"""The figures by name: panels, each with its lines."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Panel:
-    """One figure: a column of one of the run's files against another."""
+class Plan:
+    """One figure: its panels, and what each line in them is called."""
 
     name: str
-    title: str
-    y: str
-    label: str
-    x: str = "optimizer_step"
-    held_out: bool = False
-    percent: bool = False
+    panels: tuple[Panel, ...]
+    rows: dict[str, str] = field(default_factory=dict)
+    """row -> the name at its line's end; empty: every configuration there is"""
 
 
-STEPS, TOKENS = "optimizer steps", "generated tokens"
-PANELS = (
-    Panel(name="accuracy", title="Held-out accuracy", y="avg_at_k", label="avg@{k} (%)", held_out=True, percent=True),
-    Panel(name="rollout_accuracy", title="Rollout accuracy", y="accuracy", label="right responses (%)", percent=True),
-    Panel(name="entropy", title="Entropy", y="entropy", label="entropy (nats per token)"),
-    Panel(name="response_length", title="Response length", y="response_length", label="mean length (tokens)"),
-    Panel(name="truncated", title="Truncated responses", y="truncated", label="truncated (%)", percent=True),
-    Panel(
-        name="accuracy_by_tokens",
-        title="Accuracy by cost",
-        x="generated_tokens",
-        y="avg_at_k",
-        label="avg@{k} (%)",
-        held_out=True,
-        percent=True,
+def _pair(name: str, without: str, row: str, technique: str, *panels: Panel) -> Plan:
+    """The row of Table 1 that adds a technique beside the row before it."""
+    return Plan(name=name, panels=panels, rows={without: f"without\n{technique}", row: f"with\n{technique}"})
+
+
+OVERVIEW = Plan(name="overview", panels=(ACCURACY, SAMPLED_ACCURACY, ENTROPY, LENGTH, TRUNCATED, ACCURACY_BY_TOKENS))
+OF_A_SWEEP = (
+    _pair("figure_2_clip_higher", "overlong_filtering", "clip_higher", "clip-higher", ACCURACY, ENTROPY),
+    _pair("figure_3a_all_correct", "naive_grpo", "dynamic_sampling", "DAPO", ALL_CORRECT),
+    _pair("figure_3b_up_clipped", "overlong_filtering", "clip_higher", "clip-higher", UP_CLIPPED),
+    _pair("figure_4_token_level_loss", "soft_overlong_punishment", "token_level_loss", "token-level\nloss", ENTROPY, LENGTH),
+    _pair("figure_5_overlong_filtering", "naive_grpo", "overlong_filtering", "filtering", ACCURACY, ENTROPY),
+    _pair("figure_6_dynamic_sampling", "token_level_loss", "dynamic_sampling", "dynamic\nsampling", ACCURACY, ACCURACY_BY_TOKENS),
+    Plan(
+        name="figure_7_dynamics",
+        panels=(LENGTH, REWARD, ENTROPY, PROBABILITY),
+        rows={"naive_grpo": "naive\nGRPO", "dynamic_sampling": "DAPO"},
     ),
+    Plan(
+        name="leave_one_out",
+        panels=(ACCURACY, ACCURACY_BY_TOKENS),
+        rows={
+            "dynamic_sampling": "DAPO",
+            "without_overlong_filtering": "without filtering",
+            "without_clip_higher": "without clip-higher",
+            "without_soft_overlong_punishment": "without soft punishment",
+            "without_token_level_loss": "without token-level loss",
+            "token_level_loss": "without dynamic sampling",
+        },
+    ),
+    Plan(
+        name="other_reading",
+        panels=(ACCURACY, LENGTH),
+        rows={
+            "clip_higher": "filtering",
+            "soft_overlong_punishment": "filtering and\nsoft punishment",
+            "soft_replaces_filtering": "soft punishment",
+        },
+    ),
+)
+ANSWERS = (
+    (replace(ACCURACY, label="held-out problems (%)"), {"avg_at_k": "avg@k", "pass_at_k": "pass@k"}),
+    (replace(SAMPLED_ACCURACY, label="sampled groups of G (%)"), {"sampled_accuracy": "avg@G", "sampled_pass_at_k": "pass@G"}),
+    (LENGTH, {"sampled_response_length_right": "right", "sampled_response_length_wrong": "wrong"}),
+    (REFLECTION, {"sampled_reflection_right": "right", "sampled_reflection_wrong": "wrong"}),
+)
+"""How the policy answers: panels of several columns of the same runs, each with the name at its line's end."""
+OF_A_RUN = (
+    OVERVIEW,
+    Plan(name="figure_3_clip_higher", panels=(ALL_CORRECT, UP_CLIPPED)),
+    Plan(name="figure_7_dynamics", panels=(LENGTH, REWARD, ENTROPY, PROBABILITY)),
 )
 
 
 def write_sweep_figures(runs: list[Run], folder: Path) -> list[Path]:
-    """overview.png and one PNG for each panel that has data; runs of one label share a line. Returns the paths."""
-    groups: dict[str, list[Run]] = {}
-    for run in runs:
-        groups.setdefault(run.label, []).append(run)
-    return _write(groups, folder)
+    """The overview, and each figure whose rows are all there. Returns the paths of the PNGs."""
+    groups = by_label(runs)
+    if groups.keys() & TABLE_1.keys():
+        overview = {label: runs for label, runs in groups.items() if runs[0].shared.name in TABLE_1}
+        plans = [plan for plan in OF_A_SWEEP if plan.rows.keys() <= groups.keys()]
+    else:
+        overview, plans = groups, []
+    figures: Contents = {OVERVIEW.name: _panels(OVERVIEW, _numbered(overview))}
+    figures |= {plan.name: _panels(plan, _lines(plan, groups)) for plan in plans}
+    areas = {label: runs for label, runs in groups.items() if label in (NAIVE, DAPO)} or dict(list(groups.items())[:1])
+    return _write(figures, areas, groups.get(DAPO, []), folder)
 
 
 def write_run_figures(run_dir: Path) -> list[Path]:
-    """The figures of one run, into its folder ``figures``. Returns the paths.
+    """The figures of one run, into its folder ``figures``. Returns the paths of the PNGs.
 
     Raises:
         FileNotFoundError: the run has neither training steps nor evaluations.
     """
     run = read_run(Path(run_dir))
-    if not run.metrics and not run.evaluations:
+    if not run.steps and not run.evaluations:
         raise FileNotFoundError(f"nothing to draw in {run_dir}: metrics.csv and evaluations.csv are missing or empty")
-    return _write({run.label: [run]}, run.folder / "figures")
+    line = [Line([run], Look(LOOKS[5].colour, "-", "o"), run.title)]
+    figures = {plan.name: _panels(plan, line) for plan in OF_A_RUN}
+    return _write(figures, {run.title: [run]}, [run], Path(run_dir) / "figures")
 
 
-def _write(groups: dict[str, list[Run]], folder: Path) -> list[Path]:
+def _write(figures: Contents, areas: dict[str, list[Run]], answering: list[Run], folder: Path) -> list[Path]:
+    """The figures, the groups of each row of ``areas``, and how the runs ``answering`` do it."""
     from matplotlib import rc_context
 
-    panels = [panel for panel in PANELS if any(_has(run, panel) for runs in groups.values() for run in runs)]
-    if not panels:
-        return []
-    folder.mkdir(parents=True, exist_ok=True)
-    with rc_context(_STYLE):
-        figures = {"overview": _overview(groups, panels)} | {panel.name: _single(groups, panel) for panel in panels}
-    for name, figure in figures.items():
-        figure.savefig(folder / f"{name}.png", dpi=200)
-    return [folder / f"{name}.png" for name in figures]
+    areas = {name: runs for name, runs in areas.items() if all(len(_complete(run)) for run in runs)}
+    with rc_context(STYLE):
+        drawn = {
+            name: _figure(contents, legend=name == OVERVIEW.name)
+            for name, contents in (figures | {"answers": _answers(answering)}).items()
+        }
+        drawn |= {"groups": _areas(areas)} if areas else {}
+        paths = []
+        for name, figure in drawn.items():
+            if figure is not None:
+                folder.mkdir(parents=True, exist_ok=True)
+                figure.savefig(folder / f"{name}.png", dpi=160)
+                figure.set_layout_engine("none")  # places are found, which takes most of the time
+                figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
+                paths.append(folder / f"{name}.png")
+    return paths
 
 
-_STYLE: Any = {
-    "font.family": "DejaVu Sans",
-    "font.size": 8.5,
-    "axes.titlesize": 9.5,
-    "axes.titleweight": "bold",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "#444444",
-    "axes.linewidth": 0.8,
-    "axes.grid": True,
-    "grid.color": "#E6E6E6",
-    "grid.linewidth": 0.7,
-    "legend.frameon": False,
-    "figure.constrained_layout.use": True,
-    "figure.constrained_layout.w_pad": 0.1,
-    "figure.constrained_layout.h_pad": 0.08,
-}
+def _panels(plan: Plan, lines: list[Line]) -> list[tuple[Panel, list[Line]]]:
+    """What a plan draws: every line in every panel."""
+    return [(panel, lines) for panel in plan.panels]
 
 
-def _overview(groups: dict[str, list[Run]], panels: list[Panel]) -> Figure:
+def _answers(runs: list[Run]) -> list[tuple[Panel, list[Line]]]:
+    """Several columns of the same runs in each panel; difficulties are the task's own."""
+    difficulties = {name: name.removeprefix(DIFFICULTY) for run in runs for row in run.evaluations for name in row}
+    by_difficulty = {name: label for name, label in difficulties.items() if name.startswith(DIFFICULTY)}
+    return [
+        (panel, [Line(runs, look, label, name) for look, (name, label) in zip(LOOKS, columns.items(), strict=False)])
+        for panel, columns in (*ANSWERS, (BY_DIFFICULTY, by_difficulty))
+    ]
+
+
+def _figure(contents: list[tuple[Panel, list[Line]]], *, legend: bool) -> Figure | None:
+    """None where not one panel has data; ``legend`` explains lines that are numbered."""
     from matplotlib.figure import Figure
 
-    columns = min(3, len(panels))
-    rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(3.5 * columns, 2.75 * rows + (0.45 if len(groups) > 1 else 0)))
-    axes = figure.subplots(rows, columns, squeeze=False).flat
-    for panel, ax in zip(panels, axes, strict=False):
-        _draw(ax, panel, groups)
-    for ax in list(axes)[len(panels) :]:
+    contents = [(panel, lines) for panel, lines in contents if any(has(line, panel) for line in lines)]
+    if not contents:
+        return None
+    columns = 2 if len(contents) in (2, 4) else min(3, len(contents))
+    rows = -(-len(contents) // columns)
+    lines = contents[0][1]
+    legend = legend and len(lines) > 1
+    figure = Figure(figsize=(3.6 * columns, 2.75 * rows + (0.2 + 0.17 * -(-len(lines) // 3) if legend else 0)))
+    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+    notes = set().union(*(draw(ax, *content, _k(lines)) for content, ax in zip(contents, axes, strict=False)))
+    for ax in axes[len(contents) :]:
         ax.set_axis_off()
-    if len(groups) > 1:
-        handles, labels = _legend(groups)
-        figure.legend(handles, labels, loc="outside lower center", ncols=3)
+    if notes:
+        figure.supxlabel("; ".join(sorted(notes)), fontsize=6.5, color="#777777")
+    if legend:
+        figure.legend(*_legend(lines), loc="outside lower center", ncols=3, handlelength=4)
     return figure
 
 
-def _single(groups: dict[str, list[Run]], panel: Panel) -> Figure:
+def _areas(groups: dict[str, list[Run]]) -> Figure:
     from matplotlib.figure import Figure
 
-    several = len(groups) > 1
-    figure = Figure(figsize=(6.4 if several else 4.4, 3.1))
-    _draw(figure.subplots(), panel, groups)
-    if several:
-        handles, labels = _legend(groups)
-        figure.legend(handles, labels, loc="outside right center")
+    figure = Figure(figsize=(4.0 * len(groups), 2.9))
+    for ax, (name, runs) in zip(figure.subplots(1, len(groups), squeeze=False).flat, groups.items(), strict=True):
+        draw_groups(ax, runs, title(name))
     return figure
 
 
-def _draw(ax: Axes, panel: Panel, groups: dict[str, list[Run]]) -> None:
-    """One panel: a line for each group."""
-    from matplotlib.ticker import EngFormatter
-
-    notes: dict[str, None] = {}
-    for runs, colour in zip(groups.values(), _colours(groups), strict=True):
-        series = [_series(run, panel) for run in runs if _has(run, panel)]
-        if not series:
-            continue
-        for x, y in series:
-            ax.plot(x, y, color=colour, alpha=0.4 if panel.held_out else 0.2, linewidth=0.6)
-        counted = [_series(run, panel) for run in _counted(runs) if _has(run, panel)] or series
-        window = 1 if panel.held_out else _window(min(len(x) for x, _ in counted))
-        if window > 1:
-            notes[f"running mean, {window} steps"] = None
-        x, mean, error = _mean([(x, _running_mean(y, window)) for x, y in counted])
-        ax.plot(x, mean, color=colour, linewidth=1.6, marker="o" if panel.held_out else "", markersize=2.5, linestyle=_dash(runs))
-        low = high = mean
-        if panel.held_out and len(counted) > 1:
-            low, high = mean - error, mean + error
-            notes["± standard error"] = None
-        elif panel.held_out and len(runs) == len(groups) == 1:
-            low, high = (_series(runs[0], panel, end)[1] for end in ("_low", "_high"))
-            notes["95 % interval"] = None
-        if len(low) == len(high) == len(x):  # an older file may lack the interval
-            ax.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
-    ax.set_title(panel.title, loc="left")
-    ax.set_title(", ".join(notes), loc="right", fontsize=7, fontweight="normal", color="#777777")
-    ax.set_xlabel(TOKENS if panel.x == "generated_tokens" else STEPS)
-    ax.set_ylabel(panel.label.format(k=_k(groups)))
-    ax.set_ylim(bottom=max(0, ax.get_ylim()[0]))
-    if panel.x == "generated_tokens":
-        ax.xaxis.set_major_formatter(EngFormatter(sep=""))
+def _complete(run: Run) -> list[dict[str, str]]:
+    """The rollout steps that say what their groups were."""
+    return [step for step in run.steps if all(step.get(name) for name in GROUPS)]
 
 
-def _series(run: Run, panel: Panel, end: str = "") -> tuple[np.ndarray, np.ndarray]:
-    """The points of a run that have both coordinates, in the order of x."""
-    rows = run.evaluations if panel.held_out else run.metrics
-    x, y = column(rows, panel.x), column(rows, panel.y + end)
-    there = np.isfinite(x) & np.isfinite(y)
-    order = np.argsort(x[there], kind="stable")
-    return x[there][order], y[there][order] * (100 if panel.percent else 1)
+def _lines(plan: Plan, groups: dict[str, list[Run]]) -> list[Line]:
+    """A row of Table 1 looks the same in every figure."""
+    others = [row for row in plan.rows if row not in TABLE_1]
+    known = dict(zip((*TABLE_1, *others), LOOKS, strict=False))
+    return [Line(groups[row], known[row], label) for row, label in plan.rows.items()]
 
 
-def _has(run: Run, panel: Panel) -> bool:
-    return len(_series(run, panel)[0]) > 0
+def _numbered(groups: dict[str, list[Run]]) -> list[Line]:
+    """Lines that are called 1, 2, 3 at their ends; the legend has the names."""
+    if groups.keys() <= TABLE_1.keys():
+        number = {label: list(TABLE_1).index(label) for label in groups}
+    else:
+        number = {label: i for i, label in enumerate(groups)}
+    return [Line(runs, LOOKS[number[label] % len(LOOKS)], str(number[label] + 1)) for label, runs in groups.items()]
 
 
-def _mean(series: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """x, mean and standard error over runs, where every run has values; between two of its points a run is a straight line."""
-    start, stop = max(x[0] for x, _ in series), min(x[-1] for x, _ in series)
-    grid = np.unique(np.concatenate([x for x, _ in series]))
-    grid = grid[(grid >= start) & (grid <= stop)]
-    values = np.stack([np.interp(grid, x, y) for x, y in series])
-    error = values.std(0, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.zeros_like(grid)
-    return grid, values.mean(0), error
-
-
-def _running_mean(values: np.ndarray, window: int) -> np.ndarray:
-    """Centred; near the ends over what there is."""
-    ones = np.ones(window)
-    return np.convolve(values, ones, "same") / np.convolve(np.ones_like(values), ones, "same")
-
-
-def _window(points: int) -> int:
-    """An odd number of steps, so that the mean stays centred; 1 for short runs."""
-    return int(points * SMOOTHED_SHARE) // 2 * 2 + 1
-
-
-def _counted(runs: list[Run]) -> list[Run]:
-    return [run for run in runs if run.status != "failed"]
-
-
-def _dash(runs: list[Run]) -> Literal["-", ":"]:
-    return "-" if _counted(runs) else ":"
-
-
-def _colours(groups: dict[str, list[Run]]) -> list[str]:
-    """A row of Table 1 has its colour whether or not the others are there; other labels take the next ones."""
-    fixed = dict(zip(TABLE_1, COLOURS, strict=False))
-    free = [colour for colour in COLOURS if not set(groups) & set(fixed) or colour not in fixed.values()]
-    others = [label for label in groups if label not in fixed]
-    return [fixed.get(label) or free[others.index(label) % len(free)] for label in groups]
-
-
-def _legend(groups: dict[str, list[Run]]) -> tuple[list[Any], list[str]]:
+def _legend(lines: list[Line]) -> tuple[list[Line2D], list[str]]:
     from matplotlib.lines import Line2D
 
     handles = [
-        Line2D([], [], color=colour, linewidth=2, linestyle=_dash(runs))
-        for runs, colour in zip(groups.values(), _colours(groups), strict=True)
+        Line2D([], [], color=look.colour, linewidth=1.8, linestyle=look.dash, marker=look.marker, markersize=4)
+        for look in (line.look for line in lines)
     ]
-    return handles, [runs[0].title + ("" if _counted(runs) else " (failed)") for runs in groups.values()]
+    failed = [all(run.status == "failed" for run in line.runs) for line in lines]
+    return handles, [
+        f"{line.label}  {line.runs[0].title}{' (failed)' if bad else ''}" for line, bad in zip(lines, failed, strict=True)
+    ]
 
 
-def _k(groups: dict[str, list[Run]]) -> str:
-    ks = {row.get("k") for runs in groups.values() for run in runs for row in run.evaluations} - {None, ""}
+def _k(lines: list[Line]) -> str:
+    ks = {row.get("k") for line in lines for run in line.runs for row in run.evaluations} - {None, ""}
     return str(ks.pop()) if len(ks) == 1 else "k"

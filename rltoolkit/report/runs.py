@@ -1,52 +1,47 @@
-"""Run folders: what training leaves behind, read back.
+"""Runs, read back from what training leaves behind.
 
-    metrics.csv       one row for each optimizer step
+    metrics.csv       one row for each optimizer step; in a report one for each rollout step, the mean of its optimizer steps
     evaluations.csv   one row for each held-out evaluation
-    run.json          written at the start and at every change of status: config, ablation, seed, verifier, sampling,
-                      status (running, finished, interrupted or failed)
+    run.json          written at the start and at every change of status: config, ablation, seed, status
+                      (running, finished, interrupted or failed)
 
-Columns may be blank, and a file may be missing or end within a line: the run may have failed, or still be going.
+Columns (``rltoolkit.columns``) may be blank, and a file may be missing or end within a line: the run may have failed, or still be
+going. Where a folder holds no runs but the two files of a published sweep (``published``), the runs are read from those.
 """
 
 from __future__ import annotations
 
 import csv
-import dataclasses
 import json
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from rltoolkit.report._labels import Label, labels
+from rltoolkit.report.rows import order, title
 
-TABLE_1 = {
-    "naive_grpo": "Naive GRPO",
-    "overlong_filtering": "+ Overlong filtering",
-    "clip_higher": "+ Clip-higher",
-    "soft_overlong_punishment": "+ Soft overlong punishment",
-    "token_level_loss": "+ Token-level loss",
-    "dynamic_sampling": "+ Dynamic sampling (DAPO)",
-}
-"""The rows of the paper's Table 1, cumulative and in its order (arXiv:2503.14476, section 4.2), with their titles."""
+COUNTERS = ("optimizer_step", "rollout_step", "generated_tokens_total", "seconds")
+"""Columns that only grow: a rollout step has their last value."""
+
+Table = list[dict[str, str]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One run folder, with what it shares with the seeds of the same configuration."""
+    """One run, with what it shares with the seeds of the same configuration."""
 
-    folder: Path
+    path: str
+    """its folder, below the report's"""
     shared: Label
-    record: dict[str, Any]
-    metrics: list[dict[str, str]]
-    evaluations: list[dict[str, str]]
-
-    @property
-    def status(self) -> str:
-        """``finished``, ``failed``, or ``unfinished``: still going, interrupted or killed."""
-        status = self.record.get("status")
-        return status if status in ("finished", "failed") else "unfinished"
+    seed: str
+    status: str
+    """``finished``, ``failed``, or ``unfinished``: still going, interrupted or killed"""
+    steps: Table
+    """one row for each rollout step"""
+    evaluations: Table
 
     @property
     def label(self) -> str:
@@ -56,11 +51,11 @@ class Run:
     @property
     def title(self) -> str:
         """The label in a reader's words."""
-        return ", ".join(filter(None, (TABLE_1.get(self.shared.name, self.shared.name), self.shared.difference)))
+        return ", ".join(filter(None, (title(self.shared.name), self.shared.difference)))
 
 
 def find_runs(directory: Path) -> list[Run]:
-    """All runs below a folder, itself included, at any depth: those of Table 1 first and in its order.
+    """All runs below a folder, itself included, at any depth: known rows first and in their order.
 
     Raises:
         FileNotFoundError: there is none.
@@ -74,25 +69,29 @@ def find_runs(directory: Path) -> list[Run]:
             folders.add(file.parent)
     if not folders:
         raise FileNotFoundError(f"no run below {directory}: no folder with a run.json or a metrics.csv")
-    runs = [read_run(folder) for folder in sorted(folders)]
-    names = [_name(run.folder, directory) for run in runs]
-    shared = labels(dict(zip(names, (run.record for run in runs), strict=True)))
-    runs = [dataclasses.replace(run, shared=shared[name]) for name, run in zip(names, runs, strict=True)]
-    order = list(TABLE_1)
-    return sorted(runs, key=lambda run: order.index(run.shared.name) if run.shared.name in order else len(order))
+    named = {_name(folder, directory): folder for folder in sorted(folders)}
+    records = {name: _read_json(folder / "run.json") for name, folder in named.items()}
+    shared = labels(records)
+    runs = [_read(folder, name, shared[name], records[name]) for name, folder in named.items()]
+    return sorted(runs, key=lambda run: order(run.shared.name))
 
 
 def read_run(folder: Path) -> Run:
     """One run, by itself."""
     folder = Path(folder)
-    record = _read_json(folder / "run.json")
-    name = folder.resolve().name
+    name, record = folder.resolve().name, _read_json(folder / "run.json")
+    return _read(folder, name, labels({name: record})[name], record)
+
+
+def _read(folder: Path, name: str, shared: Label, record: dict[str, Any]) -> Run:
+    status = record.get("status")
     return Run(
-        folder=folder,
-        shared=labels({name: record})[name],
-        record=record,
-        metrics=_read_csv(folder / "metrics.csv"),
-        evaluations=_read_csv(folder / "evaluations.csv"),
+        path=name,
+        shared=shared,
+        seed=str(record.get("seed", "")),
+        status=status if status in ("finished", "failed") else "unfinished",
+        steps=by_rollout_step(read_csv(folder / "metrics.csv")),
+        evaluations=read_csv(folder / "evaluations.csv"),
     )
 
 
@@ -101,16 +100,54 @@ def _name(folder: Path, root: Path) -> str:
     return folder.relative_to(root).as_posix() if folder != root else folder.resolve().name
 
 
-def column(rows: list[dict[str, str]], name: str) -> np.ndarray:
+def by_rollout_step(metrics: Table) -> Table:
+    """One row for each rollout step: of a counter the last value, of everything else the mean over those that are not blank.
+
+    ``gradient_noise`` is made here: the standard deviation of the gradient norm over the mini-batches of a rollout step, over their
+    mean. These mini-batches are alike but for chance, so it says what chance does to one of them.
+    """
+    steps = []
+    for _, group in groupby(metrics, key=lambda row: row.get("rollout_step") or row.get("optimizer_step")):
+        rows = list(group)
+        step = {}
+        for name in rows[0]:
+            values = column(rows, name)
+            values = values[np.isfinite(values)]
+            if len(values):
+                step[name] = f"{values[-1] if name in COUNTERS else values.mean():.10g}"
+        norms = column(rows, "gradient_norm")
+        if len(norms) > 1 and norms.mean() > 0:
+            step["gradient_noise"] = f"{norms.std(ddof=1) / norms.mean():.10g}"
+        steps.append(step)
+    return steps
+
+
+def column(rows: Table, name: str) -> np.ndarray:
     """One column as float64, NaN where it is blank or not a number."""
     return np.array([_number(row.get(name)) for row in rows], dtype=float)
 
 
-def last(rows: list[dict[str, str]], name: str) -> float:
+def last(rows: Table, name: str) -> float:
     """The last value of a column that is not blank; NaN where there is none."""
     values = column(rows, name)
     values = values[np.isfinite(values)]
     return float(values[-1]) if len(values) else float("nan")
+
+
+def by_label(runs: list[Run]) -> dict[str, list[Run]]:
+    """The runs of each configuration, in their order."""
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(run.label, []).append(run)
+    return groups
+
+
+def read_csv(file: Path) -> Table:
+    """A file's rows; none where it is missing."""
+    if not file.is_file():
+        return []
+    with file.open(newline="", encoding="utf-8") as lines:
+        return list(csv.DictReader(lines, restkey="", restval=""))
 
 
 def _number(text: str | None) -> float:
@@ -118,13 +155,6 @@ def _number(text: str | None) -> float:
         return float(text or "nan")
     except ValueError:
         return float("nan")
-
-
-def _read_csv(file: Path) -> list[dict[str, str]]:
-    if not file.is_file():
-        return []
-    with file.open(newline="", encoding="utf-8") as lines:
-        return list(csv.DictReader(lines, restkey="", restval=""))
 
 
 def _read_json(file: Path) -> dict[str, Any]:

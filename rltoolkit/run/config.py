@@ -17,6 +17,13 @@ from rltoolkit.component import check
 from rltoolkit.policy.lora import LoRA
 from rltoolkit.rollout_engine.base import Sampling
 
+REFLECTION_PHRASES = (
+    "wait", "hold on", "let me check", "let me recheck", "let me re-check", "let me double-check", "let me verify", "let me rethink",
+    "let me reconsider", "recheck", "re-check", "double-check", "on second thought", "i made a mistake", "that's not right",
+    "actually, no",
+)  # fmt: skip
+"""Words of reconsideration, after the paper's section 4.4 on reflective behaviour."""
+
 
 def _require_positive(section: object, *fields: str) -> None:
     for name in fields:
@@ -103,6 +110,8 @@ class TrainerConfig:
     checkpoint_every: int = 1  # rollout steps
     keep_checkpoints: int = 2
     log_rollouts_every: int = 1  # rollout steps between two samples of responses in rollouts/; 0 writes none
+    # counted in the responses, as whole words; [] counts none
+    reflection_phrases: list[str] = field(default_factory=lambda: list(REFLECTION_PHRASES))
     # largest accepted mean log-prob gap between engine and trainer after a weight sync; null: 1e-3, or 0.2 in bfloat16, in which
     # engine and trainer round differently
     sync_tolerance: float | None = None

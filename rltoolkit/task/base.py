@@ -23,6 +23,8 @@ class Problem(NamedTuple):
 
     messages: tuple[Message, ...]
     answer: str
+    difficulty: str = ""
+    """what the task calls it where it grades its problems, such as a number of operands; evaluations give accuracy by it"""
 
 
 class Task(Protocol):

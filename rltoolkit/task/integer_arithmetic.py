@@ -14,8 +14,9 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 from itertools import islice
+from typing import ClassVar
 
-from rltoolkit.arithmetic import draw_expressions
+from rltoolkit.arithmetic import STYLES, draw_expressions, style
 from rltoolkit.component import check
 from rltoolkit.registry import register
 from rltoolkit.task.base import Message, Problem, Split
@@ -36,6 +37,9 @@ class IntegerArithmetic:
         max_operand: the largest number in a problem.
         limit: the running total stays below; at least 2 * max_operand.
     """
+
+    styles: ClassVar[tuple[str, ...]] = STYLES
+    style = staticmethod(style)
 
     train_size: int = 10_000
     eval_size: int = 300
@@ -68,6 +72,9 @@ class IntegerArithmetic:
             max_operand=self.max_operand,
             limit=self.limit,
         )
-        problems = [Problem((Message("user", one.prompt),), str(one.answer)) for one in islice(expressions, size)]
+        problems = [
+            Problem((Message("user", one.prompt),), str(one.answer), difficulty=str(len(one.terms)))
+            for one in islice(expressions, size)
+        ]
         check(self, f"{split}_size", len(problems) == size, f"at most {len(problems)}: there are no more problems of this size")
         return problems

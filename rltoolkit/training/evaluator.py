@@ -101,7 +101,7 @@ class Evaluator:
             self.best_step, self.best_accuracy = step, accuracy
 
     def _write(self, trainer: L.Trainer, result: Evaluation, where: dict[str, int]) -> None:
-        totals = {"generated_tokens": self.run_log.generated_tokens, "seconds": round(self.run_log.seconds, 3)}
+        totals = {"generated_tokens_total": self.run_log.generated_tokens, "seconds": round(self.run_log.seconds, 3)}
         row = {**where, **totals, **result.row()}
         if self._table is not None:
             self._table.append(row)

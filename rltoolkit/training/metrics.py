@@ -1,40 +1,68 @@
-"""What the sampled responses of a rollout step look like: the numbers for metrics.csv."""
+"""What the responses of a rollout step look like: the numbers for metrics.csv."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import torch
+from tensordict import TensorDict
 
 from rltoolkit.collector import CollectedStep
 from rltoolkit.rollout_batch import text_list
 
-REFLECTION = re.compile(
-    r"\b(wait|hold on|let me (?:check|re-?check|verify|double-check|re-?think|re-?consider)|re-?check|double-check|"
-    r"on second thought|"
-    r"i made a mistake|that'?s not right|actually, no)\b",
-    re.IGNORECASE,
-)
-"""Phrases of reconsideration, after the paper's section 4.4 on reflective behaviour."""
 
-
-def rollout_metrics(step: CollectedStep) -> dict[str, float]:
-    """Means over all sampled responses of a rollout step, those of rejected groups included."""
-    sampled, lengths = step.sampled, step.sampled["response_length"].double()
-    correct = sampled["correct"].double()
-    texts = text_list(sampled, "response_text")
-    percentiles = torch.quantile(lengths, torch.tensor([0.1, 0.5, 0.9], dtype=lengths.dtype)).tolist()
-    group_accuracy = correct.mean(1)
+def rollout_metrics(step: CollectedStep, reflection_phrases: Sequence[str] = ()) -> dict[str, float]:
+    """The columns of a rollout step, without its clocks: see ``rltoolkit.columns``. Means over nothing are left out."""
+    newest, kept = step.sampled["policy_version"].max(), step.rollouts
     return {
-        "accuracy": float(correct.mean()),
-        "reward": float(sampled["reward"].mean()),
-        "response_length": float(lengths.mean()),
-        "response_length_max": float(lengths.max()),
-        **{f"response_length_p{p}": value for p, value in zip((10, 50, 90), percentiles, strict=True)},
-        "truncated": float(sampled["truncated"].double().mean()),
-        "zero_variance_groups": float(((group_accuracy == 0) | (group_accuracy == 1)).double().mean()),
-        "reflection_rate": sum(bool(REFLECTION.search(text)) for text in texts) / len(texts),
-        "policy_age": float(sampled["policy_version"].max() - step.rollouts["policy_version"].double().mean()),
-        **({"reward_kl": float(step.rollouts["reward_kl"].mean())} if "reward_kl" in step.rollouts else {}),
+        **{f"sampled_{name}": value for name, value in _of_groups(step.sampled).items()},
+        **{f"sampled_{name}": value for name, value in _of_responses(step.sampled, reflection_phrases).items()},
+        **{f"kept_{name}": value for name, value in _of_groups(kept).items()},
+        "kept_policy_age": float(newest - kept["policy_version"].double().mean()),
+        **({"kept_reward_kl": float(kept["reward_kl"].mean())} if "reward_kl" in kept else {}),
         **step.counters.metrics(),
     }
+
+
+def _of_groups(rollouts: TensorDict) -> dict[str, float]:
+    """What is asked of the sampled and of the kept groups alike, [P, G]."""
+    correct = rollouts["correct"]
+    return {
+        "accuracy": _mean(correct),
+        "all_correct": _mean(correct.all(1)),
+        "all_wrong": _mean(~correct.any(1)),
+        "reward": _mean(rollouts["reward"]),
+        "response_length": _mean(rollouts["response_length"]),
+        "truncated": _mean(rollouts["truncated"]),
+    }
+
+
+def _of_responses(rollouts: TensorDict, reflection_phrases: Sequence[str]) -> dict[str, float]:
+    """What tells more about how the policy answers, by right and wrong, [P, G]."""
+    correct, lengths = rollouts["correct"], rollouts["response_length"].double()
+    percentiles = torch.quantile(lengths, torch.tensor([0.1, 0.5, 0.9], dtype=lengths.dtype)).tolist()
+    metrics = {
+        "pass_at_k": _mean(correct.any(1)),
+        "response_length_max": float(lengths.max()),
+        **{f"response_length_p{p}": value for p, value in zip((10, 50, 90), percentiles, strict=True)},
+    }
+    by_response = {"response_length": lengths}
+    if reflection_phrases:
+        found = map(reflection_pattern(reflection_phrases).search, text_list(rollouts, "response_text"))
+        by_response["reflection"] = torch.tensor([match is not None for match in found]).view(correct.shape)
+        metrics["reflection"] = _mean(by_response["reflection"])
+    for name, values in by_response.items():
+        for verdict, chosen in (("right", values[correct]), ("wrong", values[~correct])):
+            if len(chosen):
+                metrics[f"{name}_{verdict}"] = _mean(chosen)
+    return metrics
+
+
+def reflection_pattern(phrases: Sequence[str]) -> re.Pattern[str]:
+    """Finds any of the phrases as whole words, in upper or lower case."""
+    return re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, phrases))})(?!\w)", re.IGNORECASE)
+
+
+def _mean(values: torch.Tensor) -> float:
+    return float(values.double().mean())

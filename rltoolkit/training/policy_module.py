@@ -22,7 +22,7 @@ from rltoolkit import old_log_probs
 from rltoolkit.clip_strategy import StepClipStrategy
 from rltoolkit.kl_penalty import KLPenalty, subtract_kl
 from rltoolkit.loss_aggregator import Totals
-from rltoolkit.objective import ObjectiveOutput, PolicyObjective
+from rltoolkit.objective import ObjectiveOutput, PolicyObjective, means
 from rltoolkit.policy.lora import whole
 from rltoolkit.policy.policy import PolicyModel, TokenStatistics
 from rltoolkit.run.config import OptimizerConfig
@@ -233,10 +233,9 @@ class PolicyModule(L.LightningModule):
             for name, value in output.maxima.items():
                 maxima[name] = torch.maximum(maxima[name], value) if name in maxima else value
         self.token_record.over_ranks(lambda share: self._over_ranks(share, "sum"))
-        means = self._over_ranks(torch.stack(list(sums.values())), "sum") / int(mask.sum())
-        largest = self._over_ranks(torch.stack(list(maxima.values())), "max")
-        metrics = dict(zip((*sums, *maxima), [*means.tolist(), *largest.tolist()], strict=True))
-        return float(self._over_ranks(loss, "sum")), metrics
+        totals = dict(zip(sums, self._over_ranks(torch.stack(list(sums.values())), "sum").tolist(), strict=True))
+        largest = dict(zip(maxima, self._over_ranks(torch.stack(list(maxima.values())), "max").tolist(), strict=True))
+        return float(self._over_ranks(loss, "sum")), {**means(totals, int(mask.sum())), **largest}
 
     def _objective(self, micro: TensorDict, statistics: TokenStatistics) -> ObjectiveOutput:
         log_probs = statistics.log_probs

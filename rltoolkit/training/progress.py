@@ -9,11 +9,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 SHOWN = {
-    "accuracy": "acc {:.3f}",
-    "reward": "reward {:+.3f}",
+    "sampled_accuracy": "acc {:.3f}",
+    "sampled_reward": "reward {:+.3f}",
     "entropy": "entropy {:.3f}",
-    "response_length": "len {:.1f}",
-    "truncated": "trunc {:.3f}",
+    "sampled_response_length": "len {:.1f}",
+    "sampled_truncated": "trunc {:.3f}",
     "kept_groups": "kept {:.0f}",
     "acceptance_rate": "of sampled {:.2f}",
     "tokens_per_second_generation": "{:.0f} tok/s",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,10 @@ import torch
 from tensordict import TensorDict
 
 from rltoolkit.collector import CollectedStep
+from rltoolkit.task.base import Task
 from rltoolkit.training.csv_table import CsvTable
 from rltoolkit.training.metrics import rollout_metrics
+from rltoolkit.training.styles import style_metrics
 
 
 class RunLog:
@@ -23,14 +25,18 @@ class RunLog:
 
     Args:
         folder: the run's folder.
+        reflection_phrases: counted in the responses.
+        task: tells styles of answering apart, where it knows some.
 
     ``seconds`` is the time of training so far, without start, evaluations and checkpoints. It is the sum of ``seconds_generation``
     and ``seconds_score``, once for each rollout step, and of ``seconds_update``, ``seconds_sync`` and ``seconds_parity`` of every row.
     ``seconds_verification`` is the part of ``seconds_generation`` in which the first process waited for the reward function.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, reflection_phrases: Sequence[str] = (), task: Task | None = None) -> None:
         self.folder = folder
+        self.reflection_phrases = reflection_phrases
+        self.task = task
         self.seconds = 0.0
         self.generated_tokens = 0
         self.latest: dict[str, float] = {}
@@ -49,7 +55,9 @@ class RunLog:
     def collected(self, step: CollectedStep, rollout_step: int) -> None:
         """Take the metrics of a new rollout step; its rows of metrics.csv all carry them."""
         self.generated_tokens += step.counters.generated_tokens
-        metrics = rollout_metrics(step)
+        metrics = rollout_metrics(step, self.reflection_phrases)
+        if self.task is not None:
+            metrics |= style_metrics(self.task, step.sampled)
         metrics["rollout_step"] = rollout_step
         metrics["generated_tokens_total"] = self.generated_tokens
         metrics["seconds_generation"] = step.seconds

@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import lightning as L
+from lightning.pytorch.loggers import Logger
 from rich.console import Console
 
 from rltoolkit.errors import ConfigError
@@ -32,6 +34,7 @@ from rltoolkit.training.loading import (
     on_cpu,
     save_model_files,
 )
+from rltoolkit.training.logged_figures import log_figures
 from rltoolkit.training.loop import Loop
 from rltoolkit.training.policy_module import PolicyModule
 from rltoolkit.training.progress import display_for
@@ -81,7 +84,8 @@ def train(run: Run, folder: Path | str, console: Console | None = None) -> Resul
             console.print(f"{home.path}: this run is finished; nothing to do")
             return _result("finished", 0, home.path)
         home.write("running")
-        received = fit(run, home.path, start.checkpoint, console)
+        loggers = [_made(logger, home.path) for logger in run.config.logger.values()]
+        received = fit(run, home.path, start.checkpoint, console, loggers)
         home.write("interrupted" if received else "finished")
     except ConfigError:
         home.discard()
@@ -98,12 +102,12 @@ def train(run: Run, folder: Path | str, console: Console | None = None) -> Resul
         console.print(f"interrupted; the same command {where}")
         return result
     if is_first_process():
-        write_run_figures(home.path)
+        log_figures(loggers, write_run_figures(home.path), step=run.config.trainer.max_steps)
     console.print(f"finished; metrics, evaluations, figures and checkpoints are in {home.path}")
     return _result("finished", 0, home.path)
 
 
-def fit(run: Run, folder: Path, checkpoint: Path | None, console: Console) -> int:
+def fit(run: Run, folder: Path, checkpoint: Path | None, console: Console, loggers: Sequence[Logger]) -> int:
     """Load what the run needs and let the loop go. Returns the number of the signal that ended it early, 0 if none did."""
     config = run.config
     training, held_out = load_problems(run, "train"), load_problems(run, "eval")
@@ -126,7 +130,7 @@ def fit(run: Run, folder: Path, checkpoint: Path | None, console: Console) -> in
     console.print(summary_table(run, module.policy, folder, checkpoint))
 
     interrupts = Interrupts()
-    run_log = RunLog(folder)
+    run_log = RunLog(folder, reflection_phrases=config.trainer.reflection_phrases, task=run.components.task)
     rollout_files = RolloutFiles(folder, every=config.trainer.log_rollouts_every, tokenizer=load_tokenizer(model_path))
     sync = WeightSync(config.trainer.largest_sync_gap)
     display = display_for(console, config.trainer.max_steps)
@@ -151,13 +155,13 @@ def fit(run: Run, folder: Path, checkpoint: Path | None, console: Console) -> in
         checkpoint_every=config.trainer.checkpoint_every,
     )  # fmt: skip
     try:
-        make_trainer(run, folder, loop).fit(module, datamodule=data, ckpt_path=checkpoint)
+        make_trainer(run, folder, loop, loggers).fit(module, datamodule=data, ckpt_path=checkpoint)
     finally:
         data.close()
     return interrupts.received
 
 
-def make_trainer(run: Run, folder: Path, loop: Loop) -> L.Trainer:
+def make_trainer(run: Run, folder: Path, loop: Loop, loggers: Sequence[Logger]) -> L.Trainer:
     """A Lightning trainer with FSDP2 over all processes; gloo on CPUs."""
     settings = run.config.trainer
     strategy = ShardedStrategy(
@@ -173,7 +177,7 @@ def make_trainer(run: Run, folder: Path, loop: Loop) -> L.Trainer:
         max_steps=-1,  # RolloutData ends the run
         max_epochs=-1,
         callbacks=[loop],
-        logger=[_made(logger, folder) for logger in run.config.logger.values()] or False,
+        logger=list(loggers) or False,
         profiler=_made(run.config.profiler, folder) if run.config.profiler else None,
         default_root_dir=folder,
         enable_checkpointing=False,

@@ -18,7 +18,7 @@ FLOORS = (
     "model",
     "policy",
     " ".join(kind for kind in registry.kinds() if kind != "model"),
-    "rollout_batch arithmetic checkpoint_format",
+    "rollout_batch arithmetic checkpoint_format columns",
     "component",
     "registry errors",
 )

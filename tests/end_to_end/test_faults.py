@@ -159,6 +159,6 @@ def test_a_verifier_that_hangs_costs_its_responses_and_not_the_run(command, tmp_
     assert done.returncode == 0, done.stdout + done.stderr
     rows = table(run / "metrics.csv")
     assert len(rows) == 4
-    assert all(float(row["accuracy"]) == 0 for row in rows)
+    assert all(float(row["sampled_accuracy"]) == 0 for row in rows)
     # of the eight checks of a rollout step, those of responses with something to compare ran into the limit
     assert int(rows[0]["verifier_failures"]) > 0

@@ -14,6 +14,7 @@ def test_wandb_offline_and_a_profile(command, tmp_path, monkeypatch):
     # wandb's log is a sequence of binary records in which names of metrics stand as they are
     assert b"gradient_norm" in log.read_bytes()
     assert b"eval/avg_at_k" in log.read_bytes()
+    assert list(log.parent.glob("files/media/images/figures/overview*.png"))
     (trace, *_) = (tmp_path / "profiler").glob("*.json")
     assert any("aten::" in event.get("name", "") for event in json.loads(trace.read_text())["traceEvents"])
 
@@ -26,6 +27,9 @@ def test_tensorboard(command, tmp_path):
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
     assert [event.step for event in events.Scalars("loss")] == [1, 2]
+    (overview,) = events.Images("figures/overview")
+    assert overview.step == 2
+    assert overview.encoded_image_string.startswith(b"\x89PNG")
 
 
 def test_trackio_writes_a_local_database(command, tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from rltoolkit.collector.counters import Counters
+from rltoolkit.columns import EVALUATIONS, METRICS
 
 from .conftest import REFILL, assert_refill_was_at_work, table
 
@@ -25,7 +26,10 @@ def test_dapo_through_vllm(command, tmp_path):
     assert all(float(row["mismatch"]) < 1e-4 for row in rows)  # vLLM's and the trainer's log-probs agree
     assert float(rows[1]["sync_gap"]) < 1e-3  # and still do after a weight sync
     assert json.loads((run / "run.json").read_text())["status"] == "finished"
-    assert len(table(run / "evaluations.csv")) == 1
+    (evaluated,) = table(run / "evaluations.csv")
+    assert set(rows[0]) <= METRICS.keys()  # every column has its meaning
+    assert {name for name in evaluated if not name.startswith("avg_at_k_difficulty_")} <= EVALUATIONS.keys()
+    assert {f"avg_at_k_difficulty_{operands}" for operands in range(2, 7)} <= evaluated.keys()
     assert (run / "figures" / "overview.png").stat().st_size > 10_000
     sampled = [json.loads(line) for line in (run / "rollouts" / "step_00001.jsonl").read_text().splitlines()]
     assert {"response", "answer", "correct", "reward", "advantage"} <= sampled[0].keys()
@@ -71,7 +75,7 @@ def test_stopped_and_continued_equals_uninterrupted_and_two_ranks_equal_one(comm
     assert_seconds_add_up(expected)
     for other, tolerance in (("part", 1e-6), ("two", 1e-4)):
         found = table(tmp_path / other / "metrics.csv")
-        for name in ("optimizer_step", "rollout_step", "accuracy", *(field.name for field in fields(Counters))):
+        for name in ("optimizer_step", "rollout_step", "sampled_accuracy", *(field.name for field in fields(Counters))):
             assert [row[name] for row in found] == [row[name] for row in expected], (other, name)
         for name in ("loss", "gradient_norm", "entropy", "ratio"):
             ours, theirs = ([float(row[name]) for row in rows] for rows in (expected, found))
@@ -124,7 +128,7 @@ def test_a_sweep_goes_on_after_a_failure_reports_and_skips_what_is_finished(comm
     assert "error: GenerationLimit: kept 0 of prompts_per_step=8" in " ".join(first.stderr.split())
     statuses = [json.loads((tmp_path / job / "run.json").read_text())["status"] for job in "01"]
     assert statuses == ["failed", "finished"]
-    jobs = {row["ablation"]: row["status"] for row in table(tmp_path / "results.csv")}
+    jobs = {row["row"]: row["status"] for row in table(tmp_path / "results.csv")}
     assert jobs == {"dynamic_sampling": "failed", "naive_grpo": "finished"}
     assert "failed" in (tmp_path / "table.md").read_text()
     assert (tmp_path / "figures" / "overview.png").is_file()
@@ -153,9 +157,10 @@ def test_kl_in_the_reward(command, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     rows = table(tmp_path / "in_reward" / "metrics.csv")
     # the first responses are sampled by the reference itself; afterwards the policy has moved away
-    assert float(rows[0]["reward_kl"]) == pytest.approx(0, abs=1e-3)
-    assert abs(float(rows[2]["reward_kl"])) > 0.05
+    assert float(rows[0]["kept_reward_kl"]) == pytest.approx(0, abs=1e-3)
+    assert abs(float(rows[2]["kept_reward_kl"])) > 0.05
     assert "kl_reference" not in rows[0]  # no longer a part of the loss
+    assert set(rows[0]) <= METRICS.keys()
     assert "kl k1 in the reward" in " ".join(done.stdout.replace("│", " ").split())
     refused = command("+experiment=grpo", "kl_in_reward=true", f"hydra.run.dir={tmp_path / 'none'}")
     assert refused.returncode == 2

@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from rltoolkit.arithmetic import ALPHABET
+from rltoolkit.model._warm_start import train
 from rltoolkit.model.tiny import Tiny, character_tokenizer
 from rltoolkit.policy.loading import context_length, encode, load_policy, load_tokenizer
+from rltoolkit.policy.policy import PolicyModel
 
 SMALL = {"hidden_size": 16, "num_layers": 1, "intermediate_size": 32, "skill_steps": 2, "habit_steps": 1}
 
@@ -32,7 +34,7 @@ def test_the_directory_loads_and_is_made_once(cache: Path) -> None:
     source = Tiny(**SMALL)
     path = source(seed=0)
     assert path == source(seed=0) == Tiny(**SMALL, warm_start_seed=0)(seed=5)
-    assert [entry for entry in cache.iterdir() if entry.is_dir()] == [path]
+    assert len([entry for entry in cache.iterdir() if entry.is_dir()]) == 2  # this one, and the skill that it was made from
     tokenizer, policy = load_tokenizer(path), load_policy(path)
     assert tokenizer.get_vocab() == character_tokenizer().get_vocab()
     assert policy.causal_lm.generation_config.eos_token_id == tokenizer.eos_token_id
@@ -60,6 +62,9 @@ def test_the_same_seed_makes_the_same_weights_and_leaves_the_random_state_alone(
         ("num_heads", 0),
         ("skill_steps", -1),
         ("scratchpad_prior", 0.2),
+        ("rambling", 1.1),
+        ("max_operands", 1),
+        ("limit", 23),
         ("max_response", 0),
         ("persistence", 1.0),
     ],
@@ -67,3 +72,15 @@ def test_the_same_seed_makes_the_same_weights_and_leaves_the_random_state_alone(
 def test_a_value_out_of_range_is_named(field: str, value: float) -> None:
     with pytest.raises(ValueError, match=rf"model\.{field}={value}: .*\(model=tiny\)"):
         Tiny(**{field: value})
+
+
+def test_models_of_one_skill_share_it_and_a_habit_goes_on_from_it(cache: Path) -> None:
+    source = Tiny(**SMALL)
+    path = source(seed=3)
+    other = Tiny(**SMALL, direct_prior=0.5, scratchpad_prior=0.4)(seed=3)
+    assert len([entry for entry in cache.iterdir() if entry.is_dir()]) == 3  # two habits, one skill
+    assert other != path
+    policy = PolicyModel(source._untrained(character_tokenizer(), seed=3), layout="padded")  # both phases without a break
+    for phase in source.phases():
+        list(train(policy, character_tokenizer().get_vocab(), phase, max_response=source.max_response, seed=3))
+    torch.testing.assert_close(dict(load_policy(path).hf_weights()), dict(policy.hf_weights()), rtol=0, atol=0)

@@ -16,7 +16,7 @@ def write_run(tmp_path):
             {
                 "optimizer_step": 5 * i,
                 "rollout_step": i,
-                "generated_tokens": 1000 * i,
+                "generated_tokens_total": 1000 * i,
                 "seconds": 60 * i,
                 "avg_at_k": score,
                 "avg_at_k_low": score - 0.1,
@@ -30,7 +30,8 @@ def write_run(tmp_path):
             for i, score in enumerate(scores)
         ]
         metrics = [
-            {"optimizer_step": step, "accuracy": 0.1 * step, "entropy": 1 / step, "kept_groups": ""} for step in range(1, 11)
+            {"optimizer_step": step, "sampled_accuracy": 0.1 * step, "entropy": 1 / step, "kept_groups": ""}
+            for step in range(1, 11)
         ]
         for name, rows in {"evaluations.csv": evaluations, "metrics.csv": metrics}.items():
             if rows:

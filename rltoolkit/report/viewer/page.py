@@ -36,10 +36,10 @@ class Curve(NamedTuple):
 
 CURVES = (
     Curve("held-out accuracy", "avg_at_k", percent=True, held_out=True),
-    Curve("accuracy", "accuracy", percent=True),
-    Curve("reward", "reward"),
-    Curve("response length", "response_length"),
-    Curve("truncated", "truncated", percent=True),
+    Curve("accuracy of sampled responses", "sampled_accuracy", percent=True),
+    Curve("reward", "sampled_reward"),
+    Curve("response length", "sampled_response_length"),
+    Curve("truncated", "sampled_truncated", percent=True),
     Curve("entropy", "entropy"),
     Curve("clipped high", "clipped_high", percent=True),
     Curve("clipped low", "clipped_low", percent=True),

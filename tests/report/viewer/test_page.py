@@ -7,6 +7,7 @@ from contextlib import suppress
 
 import pytest
 
+from rltoolkit.columns import EVALUATIONS, METRICS
 from rltoolkit.report.viewer import page as viewer_page
 from rltoolkit.report.viewer import write_viewer, write_viewers
 
@@ -64,6 +65,11 @@ def show(browser):
 
 def rows(page):
     return [row.split("\n")[-1] for row in page.locator(".row").all_inner_texts()]
+
+
+def test_every_curve_is_a_column_that_runs_write():
+    for curve in viewer_page.CURVES:
+        assert curve.column in (EVALUATIONS if curve.held_out else METRICS)
 
 
 def test_filters_narrow_the_list_and_the_first_response_is_shown(show, run_folder):

@@ -1,0 +1,46 @@
+"""Every published number can be recomputed: the tables of an experiment follow from the CSV files beside them."""
+
+from pathlib import Path
+
+import pytest
+
+from rltoolkit.columns import EVALUATIONS, METRICS
+from rltoolkit.report.ablation import table
+from rltoolkit.report.published import CURVES, IDENTITY, RESULTS, publish, read_published
+from rltoolkit.report.runs import read_csv
+
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+SWEEPS = sorted(folder.parent for folder in EXPERIMENTS.glob(f"*/{RESULTS}"))
+
+
+def table_lines(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.startswith("|")]
+
+
+@pytest.mark.parametrize("folder", SWEEPS, ids=lambda folder: folder.name)
+def test_the_table_follows_from_the_csv_files(folder):
+    assert (folder / "table.md").read_text(encoding="utf-8") == table(read_published(folder))
+
+
+@pytest.mark.parametrize("folder", SWEEPS, ids=lambda folder: folder.name)
+def test_the_readme_shows_the_table_as_it_is(folder):
+    shown = table_lines((folder / "README.md").read_text(encoding="utf-8"))
+    assert shown
+    assert set(shown) <= set(table_lines((folder / "table.md").read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize("folder", SWEEPS, ids=lambda folder: folder.name)
+def test_the_csv_files_are_in_the_form_that_the_report_writes(folder, tmp_path):
+    publish(read_published(folder), tmp_path)
+    for name in (RESULTS, CURVES):
+        if (folder / name).is_file():
+            assert (folder / name).read_bytes() == (tmp_path / name).read_bytes()
+
+
+@pytest.mark.parametrize("file", sorted(EXPERIMENTS.glob("*/*.csv")), ids=lambda file: f"{file.parent.name}/{file.name}")
+def test_every_column_has_its_meaning(file):
+    known = {RESULTS: EVALUATIONS, "evaluations.csv": EVALUATIONS, CURVES: METRICS, "metrics.csv": METRICS}.get(file.name, {})
+    columns = [
+        name for name in read_csv(file)[0] if name not in (*IDENTITY, "run") and not name.startswith("avg_at_k_difficulty_")
+    ]
+    assert set(columns) <= known.keys()
