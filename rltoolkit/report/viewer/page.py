@@ -61,10 +61,10 @@ def write_viewer(run_dir: Path) -> Path:
 def write_viewers(directory: Path) -> list[Path]:
     """The viewer of every run below a sweep's folder that has responses, and viewer.html there with links to them."""
     directory = Path(directory)
+    if not any(directory.rglob("rollouts/step_*.jsonl")):  # as in the folder of a published sweep, which holds no runs
+        return []
     runs = [run for run in find_runs(directory) if rollout_files(run.folder)]
     pages = {run.folder: write_viewer(run.folder) for run in runs}
-    if not runs:
-        return []
     rows = (
         (
             f'<a href="{html.escape(pages[run.folder].relative_to(directory).as_posix())}">{html.escape(run.title)}</a>',

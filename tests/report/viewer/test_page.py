@@ -221,3 +221,9 @@ def test_a_sweep_has_a_page_of_links(run_folder, write_rollouts, tmp_path):
     index = (tmp_path / "viewer.html").read_text()
     assert '<a href="run/viewer.html">+ Dynamic sampling (DAPO)</a></td><td>3</td><td>40.0%</td>' in index
     assert '<a href="&lt;b&gt;&amp;other/viewer.html">&lt;i&gt;mine</a>' in index
+
+
+def test_a_folder_without_responses_gets_no_page(tmp_path):
+    (tmp_path / "results.csv").write_text("ablation,seed\n")  # a published sweep
+    assert write_viewers(tmp_path) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["results.csv"]
