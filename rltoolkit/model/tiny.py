@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 
 from rltoolkit.arithmetic import ALPHABET, END
-from rltoolkit.component import check
+from rltoolkit.component import check, follows
 from rltoolkit.model._cache import cached_directory, save_weights
 from rltoolkit.model._warm_start import Phase, train
 from rltoolkit.policy.loading import quiet_transformers
@@ -24,7 +24,7 @@ from rltoolkit.registry import register
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-_FORMAT = 2  # raise it when what is made changes, so that no cached model of before is taken for it
+_FORMAT = 3  # raise it when what is made changes, so that no cached model of before is taken for it
 _CONTEXT_LENGTH = 128
 _PADDING, _UNKNOWN = "<pad>", "<unk>"
 
@@ -43,6 +43,7 @@ class Tiny:
         habit_steps: optimizer steps of its second phase; 0 leaves it out.
         direct_prior: how often the model shall answer directly after the second phase.
         scratchpad_prior: how often it shall begin a scratchpad; what is left is junk.
+        persistence: a rambling scratchpad repeats its step once more with this probability, each time.
         max_response: characters at which demonstrations are cut off: the response limit to be trained with.
         warm_start_seed: makes the weights; None takes the run's seed.
     """
@@ -57,7 +58,8 @@ class Tiny:
     habit_steps: int = 250
     direct_prior: float = 0.877
     scratchpad_prior: float = 0.12
-    max_response: int = 56
+    persistence: float = 0.65
+    max_response: int = follows("sampling.max_new_tokens", 56)
     warm_start_seed: int | None = None
 
     def __post_init__(self) -> None:
@@ -76,7 +78,8 @@ class Tiny:
         check(self, "direct_prior", 0 <= self.direct_prior <= 1, "in [0, 1]")
         room = 1 - self.direct_prior
         check(self, "scratchpad_prior", 0 <= self.scratchpad_prior <= room, f"in [0, 1 - direct_prior = {room:g}]")
-        check(self, "max_response", 1 <= self.max_response <= 100, "in [1, 100]")
+        check(self, "persistence", 0 <= self.persistence < 1, "in [0, 1)")
+        check(self, "max_response", self.max_response >= 1, "at least 1")
 
     def context_length(self) -> int:
         """Tokens."""
@@ -93,7 +96,7 @@ class Tiny:
                 learning_rate=3e-3,
                 shares={"direct": 0.15, "scratchpad": 0.75, "junk": 0.10},
                 rambling=0.5,
-                persistence=0.85,
+                persistence=self.persistence,
             ),
             Phase(
                 name="habit",
@@ -102,7 +105,7 @@ class Tiny:
                 shares={"direct": 0.30, "scratchpad": 0.69, "junk": 0.01},
                 priors=priors,
                 rambling=0.8,
-                persistence=0.9,
+                persistence=self.persistence,
             ),
         )
 

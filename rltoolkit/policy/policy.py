@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -99,6 +100,13 @@ class PolicyModel(nn.Module):
         where = F.pad(asked, (1, 0))
         log_probs, entropy = (values.new_zeros(mask.shape).masked_scatter(where, values) for values in statistics)
         return TokenStatistics(log_probs, entropy)
+
+    @torch.no_grad()
+    def copy_weights(self, other: PolicyModel) -> None:
+        """Take over the weights of a policy of the same architecture, its adapters merged; a collective where that one is sharded."""
+        own = self.state_dict()
+        for name, weight in merged_weights(other):
+            own[name].copy_(weight)
 
     def hf_weights(self) -> Iterator[tuple[str, Tensor]]:
         """(name, whole tensor) as ``save_pretrained`` would write them, adapters merged; a collective under FSDP2.

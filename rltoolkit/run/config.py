@@ -180,6 +180,7 @@ class RunConfig:
     entropy_coefficient: float = 0.0
     verifier_timeout: float | None = None  # wall seconds of a check; any reward function then runs in processes of its own
     kl_in_reward: bool = False  # kl_penalty lowers the reward before advantages are computed, instead of joining the loss
+    reference_every: int = 0  # optimizer steps after which the reference of the KL penalty becomes a copy of the policy; 0: never
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     collector: Refill = field(default_factory=Refill)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
@@ -192,4 +193,4 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         _require_positive(self, "prompts_per_step", "group_size", "mini_batch_size", "cache_length", "verifier_timeout")
-        _require_not_negative(self, "seed", "entropy_coefficient")
+        _require_not_negative(self, "seed", "entropy_coefficient", "reference_every")

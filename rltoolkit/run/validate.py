@@ -16,7 +16,7 @@ def validate(config: RunConfig, components: Components) -> None:
     """Raise ConfigError where two keys cannot both hold; what a single key may be, its own class checks."""
     step_plan(config)
     _validate_group_size(config, components)
-    _validate_kl_in_reward(config, components)
+    _validate_kl_penalty(config, components)
     _validate_what_reads_the_reward(config, components)
     _validate_lengths(config, components)
     try:
@@ -36,9 +36,13 @@ def _validate_group_size(config: RunConfig, components: Components) -> None:
             )
 
 
-def _validate_kl_in_reward(config: RunConfig, components: Components) -> None:
-    if config.kl_in_reward and not components.kl_penalty.needs_reference:
-        raise ConfigError(f"kl_in_reward=true needs a KL penalty: {label(components.kl_penalty)}, choose k1, k2 or k3")
+def _validate_kl_penalty(config: RunConfig, components: Components) -> None:
+    if components.kl_penalty.needs_reference:
+        return
+    for key, value in (("kl_in_reward", config.kl_in_reward), ("reference_every", config.reference_every)):
+        if value:
+            setting = f"{key}={str(value).lower()}"
+            raise ConfigError(f"{setting} needs a KL penalty: {label(components.kl_penalty)}, choose k1, k2 or k3")
 
 
 def _validate_what_reads_the_reward(config: RunConfig, components: Components) -> None:

@@ -44,6 +44,7 @@ class PolicyModule(L.LightningModule):
         compute_dtype: of forward and backward, by torch's name.
         max_skipped_steps: non-finite steps in a row that are borne with.
         reference: a frozen policy for the KL penalty, where it needs one; in ``compute_dtype``, as the policy computes.
+        reference_every: optimizer steps after which the reference becomes a copy of the policy; 0: never.
         reward_penalty: the KL penalty where it lowers the reward.
     """
 
@@ -59,6 +60,7 @@ class PolicyModule(L.LightningModule):
         compute_dtype: str = "float32",
         max_skipped_steps: int = 3,
         reference: PolicyModel | None = None,
+        reference_every: int = 0,
         reward_penalty: KLPenalty | None = None,
     ) -> None:
         super().__init__()
@@ -72,8 +74,11 @@ class PolicyModule(L.LightningModule):
         self.compute_dtype: torch.dtype = getattr(torch, compute_dtype)
         self.max_skipped_steps = max_skipped_steps
         self.reward_penalty = reward_penalty
-        # in a list, out of nn.Module's sight: frozen, and not part of a checkpoint
+        self.reference_every = reference_every
+        # in a list, out of nn.Module's sight and so of a checkpoint, unless it changes
         self._reference = [reference] if reference is not None else []
+        if reference is not None and reference_every:
+            self.reference = reference
         self.step_metrics: dict[str, float] = {}
         self.not_finite_in_a_row = 0
         self._configured = False
@@ -130,6 +135,9 @@ class PolicyModule(L.LightningModule):
         self.not_finite_in_a_row = 0
         optimizer.step()
         schedule.step()
+        if self.reference_every and self.trainer.global_step % self.reference_every == 0:
+            self._reshard()
+            self._reference[0].copy_weights(self.policy)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Note the number of ranks."""
@@ -170,9 +178,7 @@ class PolicyModule(L.LightningModule):
 
     def full_weights(self) -> Iterator[tuple[str, Tensor]]:
         """(Hugging Face name, whole tensor) of every parameter; a collective, so every rank has to iterate."""
-        for part in self.policy.modules():
-            if isinstance(part, FSDPModule):
-                part.reshard()  # what is still gathered was rounded to the compute dtype
+        self._reshard()
         return self.policy.hf_weights()
 
     # --- inside ---------------------------------------------------------------------------------------------------------
@@ -183,6 +189,12 @@ class PolicyModule(L.LightningModule):
         for layer in self.policy.decoder_layers:
             fully_shard(layer, mesh=mesh, mp_policy=mixed, reshard_after_forward=not self._alone)
         fully_shard(self.policy, mesh=mesh, mp_policy=mixed)
+
+    def _reshard(self) -> None:
+        """Leave no weights gathered: those were rounded to the compute dtype."""
+        for part in self.policy.modules():
+            if isinstance(part, FSDPModule):
+                part.reshard()
 
     @property
     def _alone(self) -> bool:

@@ -18,6 +18,8 @@ def summary_table(run: Run, policy: PolicyModel, folder: Path, resumed_from: Pat
     parameters = sum(parameter.numel() for parameter in policy.parameters())
     trainable = sum(parameter.numel() for parameter in policy.parameters() if parameter.requires_grad)
     kl = f"kl {name_of(components.kl_penalty)}{' in the reward' if config.kl_in_reward else ''}"
+    if config.reference_every:
+        kl += f" to the policy of up to {config.reference_every} optimizer steps ago"
     source = old_log_probs.source(trainer.old_log_probs, plan.optimizer_steps_per_rollout)
     limit = f", {config.verifier_timeout:g} s for each check" if config.verifier_timeout is not None else ""
     rows = {

@@ -117,6 +117,7 @@ def fit(run: Run, folder: Path, checkpoint: Path | None, console: Console) -> in
         compute_dtype=config.trainer.compute_dtype,
         max_skipped_steps=config.trainer.max_skipped_steps,
         reference=load_reference(run, model_path) if run.needs_reference else None,
+        reference_every=config.reference_every,
         reward_penalty=run.reward_penalty,
     )
     save_model_files(model_path, folder)

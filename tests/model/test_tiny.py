@@ -61,6 +61,7 @@ def test_the_same_seed_makes_the_same_weights_and_leaves_the_random_state_alone(
         ("skill_steps", -1),
         ("scratchpad_prior", 0.2),
         ("max_response", 0),
+        ("persistence", 1.0),
     ],
 )
 def test_a_value_out_of_range_is_named(field: str, value: float) -> None:

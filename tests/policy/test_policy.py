@@ -130,3 +130,19 @@ def test_gradients_are_the_same_under_fsdp2(process_group) -> None:
         policy(input_ids, mask, 0.7).log_probs.sum().backward()
     for ours, plain_one in zip(sharded.parameters(), whole.parameters(), strict=True):
         torch.testing.assert_close(ours.grad.full_tensor(), plain_one.grad, rtol=1e-6, atol=1e-6)
+
+
+def test_copied_weights_are_the_others_with_its_adapters_merged() -> None:
+    from rltoolkit.policy.lora import LoRA, add_adapters
+
+    adapted, copy = causal_lm(), PolicyModel(causal_lm())
+    add_adapters(adapted, LoRA(rank=2), seed=0)
+    for name, parameter in adapted.named_parameters():
+        if "lora_B" in name:  # zero until it is trained
+            nn.init.normal_(parameter)
+    other = PolicyModel(adapted)
+    input_ids, mask = ragged_rows()
+    assert not torch.allclose(copy(input_ids, mask).log_probs, other(input_ids, mask).log_probs, atol=1e-3)
+    copy.copy_weights(other)
+    torch.testing.assert_close(copy(input_ids, mask).log_probs, other(input_ids, mask).log_probs)
+    assert not any("lora_" in name for name in copy.state_dict())
