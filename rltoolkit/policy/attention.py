@@ -79,10 +79,9 @@ def attend(
     if cu_seq_lens_q is None or max_length_q is None:
         cu_seq_lens_q = torch.arange(sequences + 1, dtype=torch.int32, device=query.device) * length
         max_length_q = length
-    flat = (states.transpose(1, 2).flatten(0, 1) for states in (query, key, value))
+    queries, keys, values = (states.transpose(1, 2).flatten(0, 1) for states in (query, key, value))
+    ends, longest = cu_seq_lens_q, max_length_q
     window = ((sliding_window or 0) - 1, 0)  # tokens to the left and to the right; -1: no limit
-    out = varlen_attn(
-        *flat, cu_seq_lens_q, cu_seq_lens_q, max_length_q, max_length_q, scale=scaling, window_size=window, **_SHARED_KEYS
-    )
+    out = varlen_attn(queries, keys, values, ends, ends, longest, longest, scale=scaling, window_size=window, **_SHARED_KEYS)
     assert isinstance(out, Tensor)
     return out.unflatten(0, (sequences, length)), None
