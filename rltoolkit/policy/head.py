@@ -57,6 +57,10 @@ class _HeadStatistics(torch.autograd.Function):
         states_grad = torch.empty_like(states) if ctx.needs_input_grad[0] else None
         weight_grad = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
         bias_grad = torch.zeros_like(bias) if ctx.needs_input_grad[2] else None
+        # the temperature divides these [n] instead of all [n, vocabulary] of the logits' gradient
+        log_probs_grad, entropies_grad = (
+            None if grad is None else grad / ctx.temperature for grad in (log_probs_grad, entropies_grad)
+        )
         for start in reversed(range(0, len(states), ctx.chunk_tokens)):
             part = slice(start, start + ctx.chunk_tokens)
             if log_softmax is None:
@@ -68,7 +72,7 @@ class _HeadStatistics(torch.autograd.Function):
                 None if log_probs_grad is None else log_probs_grad[part],
                 None if entropies_grad is None else entropies_grad[part],
             )
-            logits_grad = logits_grad.div_(ctx.temperature).to(weight.dtype)
+            logits_grad = logits_grad.to(weight.dtype)
             log_softmax = None
             if states_grad is not None:
                 torch.mm(logits_grad, weight, out=states_grad[part])
@@ -88,11 +92,14 @@ def _log_softmax(states: Tensor, weight: Tensor, bias: Tensor | None, temperatur
 def _logits_grad(
     log_softmax: Tensor, targets: Tensor, entropies: Tensor, log_probs_grad: Tensor | None, entropies_grad: Tensor | None
 ) -> Tensor:
-    """Gradient [n, vocabulary] of the scaled logits, in the memory of ``log_softmax`` where the entropy has none."""
-    pull = 0.0 if log_probs_grad is None else log_probs_grad.unsqueeze(-1)
+    """Gradient [n, vocabulary] of the logits, in the memory of ``log_softmax`` where the entropy has none.
+
+    The gradients that come in are already divided by the temperature.
+    """
+    push = 0.0 if log_probs_grad is None else -log_probs_grad.unsqueeze(-1)
     if entropies_grad is not None:
-        pull = pull + entropies_grad.unsqueeze(-1) * (log_softmax + entropies.unsqueeze(-1))
-    grad = log_softmax.exp_().mul_(pull).neg_()
+        push = push - entropies_grad.unsqueeze(-1) * (log_softmax + entropies.unsqueeze(-1))
+    grad = log_softmax.exp_().mul_(push)
     if log_probs_grad is not None:
         grad.scatter_add_(-1, targets.unsqueeze(-1), log_probs_grad.unsqueeze(-1))
     return grad

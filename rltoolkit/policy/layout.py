@@ -21,6 +21,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from rltoolkit.policy.attention import has_variable_length
+
 JOINT_TOKENS = 1024
 """No joint sequence gets longer than this: the cost of the mask, and of attention under it, grows with the square of the length."""
 
@@ -56,6 +58,8 @@ class Arranged(NamedTuple):
     """[S, 1, L, L] bool, True where a query may look at a key; None: causal"""
     place: Tensor
     """[N, T] int64: index of token t of row n in the S * L hidden states; arbitrary for tokens that nobody needs"""
+    lengths: Tensor | None = None
+    """[N] int64, of the rows that lie in one sequence one after the other; None in other layouts"""
 
 
 class Layout(NamedTuple):
@@ -92,7 +96,7 @@ def _arrange_packed(input_ids: Tensor, mask: Tensor) -> Arranged:
     used = position < lengths
     ends = lengths.cumsum(0)
     place = (ends - lengths) + torch.minimum(position, lengths - 1)
-    return Arranged(input_ids[used].unsqueeze(0), position.expand_as(used)[used].unsqueeze(0), None, place)
+    return Arranged(input_ids[used].unsqueeze(0), position.expand_as(used)[used].unsqueeze(0), None, place, lengths.squeeze(1))
 
 
 def _each_alone(input_ids: Tensor, mask: Tensor) -> list[Joined]:
@@ -189,7 +193,7 @@ def default_layout(config: Any) -> str:
     kinds = set(fields.get("layer_types") or ())
     if kinds - _ATTENTION or any(_STATE.search(name) for name in fields):
         return "padded"
-    if "flash" in (getattr(config, "_attn_implementation", None) or ""):
+    if has_variable_length(getattr(config, "_attn_implementation", None)):
         return "packed"
     windows = kinds != {"full_attention"} if kinds else not _WINDOWS.isdisjoint(fields)
     return "padded" if windows or fields.get("alibi") else "joint"

@@ -23,11 +23,12 @@ def quiet_transformers() -> ModuleType:
 
 
 def load_policy(path: Path, attention: str = "sdpa", dtype: str = "float32") -> PolicyModel:
-    """The model of a directory, on the CPU, with weights of ``dtype`` and transformers' ``attention`` implementation.
+    """The model of a directory, on the CPU, with weights of ``dtype`` and an ``attention`` implementation of transformers or ours.
 
     Raises:
         ValueError: the architecture is no causal LM of transformers, or ``PolicyModel`` would be wrong about it; the message names it.
     """
+    from rltoolkit.policy.attention import VARLEN, suits, use_varlen
     from rltoolkit.policy.policy import PolicyModel
     from rltoolkit.policy.verify import verified_layout
 
@@ -38,16 +39,23 @@ def load_policy(path: Path, attention: str = "sdpa", dtype: str = "float32") -> 
     model = transformers.AutoModelForCausalLM.from_pretrained(
         path,
         dtype=dtype,
-        attn_implementation=None if attention == "sdpa" else attention,  # sdpa where the model knows it, else its own
+        attn_implementation=None if attention in ("sdpa", VARLEN) else attention,  # sdpa where the model knows it, else its own
         local_files_only=True,
     )
+    if attention == VARLEN and suits(model):
+        use_varlen(model)
     return PolicyModel(model, layout=verified_layout(model))
 
 
 def best_attention(device_type: str, compute_dtype: str) -> str:
-    """The attention to train with: flash attention on GPUs that have it, as it needs no padding; it cannot compute in float32."""
-    available = quiet_transformers().utils.is_flash_attn_2_available()
-    return "flash_attention_2" if device_type == "cuda" and compute_dtype != "float32" and available else "sdpa"
+    """The attention to train with: on GPUs one that needs no padding, flash-attn's or torch's own; neither computes in float32."""
+    from rltoolkit.policy.attention import VARLEN, kernel_runs_here
+
+    if device_type != "cuda" or compute_dtype == "float32":
+        return "sdpa"
+    if quiet_transformers().utils.is_flash_attn_2_available():
+        return "flash_attention_2"
+    return VARLEN if kernel_runs_here() else "sdpa"
 
 
 def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rltoolkit.checkpoint_format import to_checkpoint
+from rltoolkit.policy.attention import lengths_for_kernel
 from rltoolkit.policy.backbone import decoder_layers
 from rltoolkit.policy.head import head_statistics
 from rltoolkit.policy.layout import LAYOUTS, default_layout
@@ -89,6 +90,7 @@ class PolicyModel(nn.Module):
             position_ids=rows.position_ids,
             attention_mask=rows.attention_mask,
             use_cache=False,  # with a cache transformers would not see that packed rows are separate
+            **({} if rows.lengths is None else lengths_for_kernel(rows.lengths)),
         ).last_hidden_state
         asked = mask[:, 1:]
         states = hidden.flatten(0, 1).index_select(0, rows.place[:, :-1][asked])

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from rltoolkit.policy.attention import has_variable_length
 from rltoolkit.policy.layout import default_layout
 from rltoolkit.policy.policy import PolicyModel
 
@@ -148,8 +149,8 @@ def _few_tokens() -> tuple[Tensor, Tensor]:
 @contextmanager
 def _runs_on_cpu(causal_lm: Any) -> Iterator[None]:
     """A model on the CPU computes with sdpa meanwhile: flash attention runs on GPUs alone."""
-    attention = causal_lm.config._attn_implementation or ""
-    borrowed = "flash" in attention and next(causal_lm.parameters()).device.type == "cpu"
+    attention = causal_lm.config._attn_implementation
+    borrowed = has_variable_length(attention) and next(causal_lm.parameters()).device.type == "cpu"
     if borrowed:
         causal_lm.set_attn_implementation("sdpa")
     try:
@@ -166,7 +167,7 @@ def _small_copy(causal_lm: Any) -> Any:
     whole, text = causal_lm.config, causal_lm.config.get_text_config()
     try:
         config = small_config(text)
-        if "flash" in (whole._attn_implementation or ""):
+        if has_variable_length(whole._attn_implementation):
             config._attn_implementation = "sdpa"  # it builds packed rows' mask from their positions, as flash attention does
         build = type(causal_lm) if text is whole else AutoModelForCausalLM.from_config
         with torch.device("meta"):

@@ -13,10 +13,14 @@ from typing import Any
 import torch
 from tensordict import TensorDict
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from rltoolkit.checkpoint_format import from_checkpoint
 from rltoolkit.rollout_engine._sampled import Response, check_request, response_seed, sample_all, stop_token_ids, to_rollouts
 from rltoolkit.rollout_engine.base import EngineDied, Sampling
+
+_KERNELS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+"""All but cuDNN's, which builds a plan for every new shape. Here every token has a new one: the cache is one longer."""
 
 
 class TransformersEngine:
@@ -90,9 +94,10 @@ class TransformersEngine:
         log_probs = torch.zeros(uniforms.shape, device=self._device)
         for count in range(1, uniforms.shape[1] + 1):
             positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, -inputs.shape[1] :]
-            output = self._model(
-                inputs, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True, logits_to_keep=1
-            )
+            with sdpa_kernel(_KERNELS):
+                output = self._model(
+                    inputs, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True, logits_to_keep=1
+                )
             cache = output.past_key_values
             token, log_prob = _draw(output.logits[:, -1].float(), uniforms[live, count - 1], sampling)
             tokens[live, count - 1], log_probs[live, count - 1] = token, log_prob

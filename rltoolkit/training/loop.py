@@ -48,7 +48,7 @@ class Loop(L.Callback):
         self.evaluator.open(trainer)
         self.checkpoints.mark_best(trainer, self.evaluator.best_step)
         if trainer.global_step:
-            self._sync(trainer)  # the engine starts on the model's files
+            self._sync(trainer, again=True)  # the engine starts on the model's files
         if self.data.rollout_step_finished and self.evaluator.is_due(self.data.rollout_step):
             self._evaluate(trainer)
         if not self.data.rollout_step_finished:
@@ -104,9 +104,10 @@ class Loop(L.Callback):
         self.run_log.load_state_dict(state_dict["log"])
         self.sync.load_state_dict(state_dict["sync"])
 
-    def _sync(self, trainer: L.Trainer) -> None:
+    def _sync(self, trainer: L.Trainer, again: bool = False) -> None:
         version, step = self.data.rollout_step, trainer.global_step
-        self.sync.send(self.data.engine, self.module, version=version, optimizer_step=step)
+        send = self.sync.send_again if again else self.sync.send
+        send(self.data.engine, self.module, version=version, optimizer_step=step)
 
     def _evaluate(self, trainer: L.Trainer) -> None:
         self.evaluator.evaluate(trainer, self.data.engine, self.data.rollout_step)

@@ -54,6 +54,13 @@ class WeightSync:
             self.metrics |= self._check(engine, module, version)
             self.metrics["seconds_parity"] = time.perf_counter() - start - self.metrics["seconds_sync"]
 
+    def send_again(self, engine: RolloutEngine, module: PolicyModule, *, version: int, optimizer_step: int) -> None:
+        """The same for the engine of a continued run, which starts on the model's files. The probe stays that of the checkpoint: an
+        uninterrupted run has no such sync, and would check later ones on another probe."""
+        state = self.state_dict()
+        self.send(engine, module, version=version, optimizer_step=optimizer_step)
+        self.load_state_dict(state)
+
     def forget(self) -> None:
         """Forget the previous mini-batch's measurements."""
         self.metrics = {}

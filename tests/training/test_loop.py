@@ -123,7 +123,7 @@ def test_a_new_run_starts_with_an_evaluation_and_no_sync_and_samples_at_once(loo
 def test_a_continued_run_gives_the_engine_its_weights_first_and_lends_its_memory_to_the_updates(loop, record):
     # the engine has started on the model's files; mini-batches are pending, so the next thing is an update
     loop.on_train_start(trainer(), None)
-    assert record[-3:] == ["sync.send", "engine.sleep", "display.start"]
+    assert record[-3:] == ["sync.send_again", "engine.sleep", "display.start"]
     assert "evaluate 8" not in record
 
 

@@ -152,3 +152,17 @@ def test_a_continued_run_makes_the_same_checks(engine, module):
     for each in (sync, twin):
         with pytest.raises(StaleWeights, match="have moved by"):
             send(each, Deaf(engine), module, 2)
+
+
+def test_a_continued_run_makes_no_probe_that_an_uninterrupted_one_does_not_have(module, engine):
+    sync = WeightSync(FLOAT32)
+    sync.remember_probe(rollouts())
+    sync.send(engine, module, version=0, optimizer_step=0)
+    train(module, 0.15)
+    sync.send(engine, module, version=1, optimizer_step=1)  # moved by more than 0.1: the probe has served
+    continued = WeightSync(FLOAT32)
+    continued.load_state_dict(sync.state_dict())
+    continued.send_again(engine, module, version=1, optimizer_step=1)
+    assert continued.sent_at == 1
+    # the next rollout step gives both their next probe
+    assert continued.state_dict() == sync.state_dict() == {"candidate": TOKENS, "probe": None}
