@@ -63,16 +63,16 @@ def write_viewers(directory: Path) -> list[Path]:
     directory = Path(directory)
     if not any(directory.rglob("rollouts/step_*.jsonl")):  # as in the folder of a published sweep, which holds no runs
         return []
-    runs = [run for run in find_runs(directory) if rollout_files(run.folder)]
-    pages = {run.folder: write_viewer(run.folder) for run in runs}
+    runs = [run for run in find_runs(directory) if rollout_files(directory / run.path)]
+    pages = [write_viewer(directory / run.path) for run in runs]
     rows = (
         (
-            f'<a href="{html.escape(pages[run.folder].relative_to(directory).as_posix())}">{html.escape(run.title)}</a>',
-            html.escape(str(run.record.get("seed", ""))),
+            f'<a href="{html.escape(page.relative_to(directory).as_posix())}">{html.escape(run.title)}</a>',
+            html.escape(run.seed),
             _percent(last(run.evaluations, "avg_at_k")),
             html.escape(run.status),
         )
-        for run in runs
+        for run, page in zip(runs, pages, strict=True)
     )
     index = directory / "viewer.html"
     text = _filled(
@@ -83,7 +83,7 @@ def write_viewers(directory: Path) -> list[Path]:
         rows="".join(f"<tr><td>{'</td><td>'.join(row)}</td></tr>" for row in rows),
     )
     index.write_text(text, encoding="utf-8")
-    return [*pages.values(), index]
+    return [*pages, index]
 
 
 def _page(run: Run, responses: list[Response]) -> str:
@@ -94,7 +94,7 @@ def _page(run: Run, responses: list[Response]) -> str:
     style, script = _asset("page.css"), "".join(map(_asset, ("page.js", "response.js", "curves.js")))
     return _filled(
         _asset("page.html"),
-        title=html.escape(run.title or run.folder.resolve().name),
+        title=html.escape(run.title),
         style=style,
         style_hash=_hash(style),
         script=script,
@@ -105,17 +105,14 @@ def _page(run: Run, responses: list[Response]) -> str:
 
 def _content(run: Run, responses: list[Response], all_responses: list[Response]) -> dict[str, Any]:
     left_out = len(all_responses) - len(responses)
-    score, seed = last(run.evaluations, "avg_at_k"), run.record.get("seed")
+    score = last(run.evaluations, "avg_at_k")
     facts = [
         run.status,
-        *([f"seed {seed}"] if seed is not None else []),
+        *([f"seed {run.seed}"] if run.seed else []),
         *([f"held-out accuracy {_percent(score)}"] if np.isfinite(score) else []),
         *([f"{left_out:,} responses of other rollout steps are left out: see rollouts/"] if left_out else []),
     ]
-    first_steps: dict[int, int] = {}
-    for rollout_step, step in zip(column(run.metrics, "rollout_step"), column(run.metrics, "optimizer_step"), strict=True):
-        if np.isfinite(rollout_step) and np.isfinite(step):
-            first_steps.setdefault(int(rollout_step), int(step))
+    steps = zip(column(run.steps, "rollout_step"), column(run.steps, "optimizer_step"), strict=True)
     curves = [
         {"title": curve.title, "percent": curve.percent, "points": points} for curve in CURVES if (points := _points(run, curve))
     ]
@@ -123,13 +120,15 @@ def _content(run: Run, responses: list[Response], all_responses: list[Response])
         "facts": facts,
         "fates": FATES,
         "curves": curves,
-        "optimizer_steps": first_steps,
+        "optimizer_steps": {
+            int(rollout_step): int(last_one) for rollout_step, last_one in steps if np.isfinite(rollout_step + last_one)
+        },
         "responses": [asdict(response) for response in responses],
     }
 
 
 def _points(run: Run, curve: Curve) -> list[tuple[int, float]]:
-    rows = run.evaluations if curve.held_out else run.metrics
+    rows = run.evaluations if curve.held_out else run.steps
     x, y = column(rows, "optimizer_step"), column(rows, curve.column)
     there = np.isfinite(x) & np.isfinite(y)
     return [(int(step), float(f"{value:.5g}")) for step, value in zip(x[there], y[there], strict=True)]

@@ -54,7 +54,8 @@ def run_folder(write_rollouts):
         },
         {1: [update_line(0, 6), update_line(1, 6, optimizer_step=2, ratio=0.7, clipped=-1)]},
     )  # fmt: skip
-    (folder / "metrics.csv").write_text("optimizer_step,rollout_step,accuracy,entropy\n1,1,0.25,1.5\n2,1,0.25,1.4\n3,2,0.5,1.2\n")
+    columns = "optimizer_step,rollout_step,sampled_accuracy,entropy"
+    (folder / "metrics.csv").write_text(f"{columns}\n1,1,0.25,1.5\n2,1,0.25,1.4\n3,2,0.5,1.2\n")
     (folder / "evaluations.csv").write_text("optimizer_step,avg_at_k\n0,0.1\n3,0.4\n")
     (folder / "run.json").write_text(json.dumps({"status": "finished", "seed": 3, "ablation": "dynamic_sampling"}))
     return folder
