@@ -103,6 +103,7 @@ function tokenPane(each) {
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     const token = step && pane.children[read + step];
     if (!token?.dataset.place) return;
+    read += step; // at once: the next key may come before the frame
     token.scrollIntoView({ block: "nearest" });
     requestAnimationFrame(() => readToken(token)); // behind the scroll event, which hides the numbers
     event.preventDefault();

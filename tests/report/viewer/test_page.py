@@ -77,7 +77,11 @@ def test_filters_narrow_the_list_and_the_first_response_is_shown(show, run_folde
     assert page.inner_text("h1") == "+ Dynamic sampling (DAPO)"
     assert page.inner_text("#facts") == "finished · seed 3 · held-out accuracy 40.0%"
     assert page.inner_text("#count") == "5 of 5 responses"
-    assert page.locator("figcaption").all_inner_texts() == ["held-out accuracy\n40 %", "accuracy\n50 %", "entropy\n1.2"]
+    assert page.locator("figcaption").all_inner_texts() == [
+        "held-out accuracy\n40 %",
+        "accuracy of sampled responses\n50 %",
+        "entropy\n1.2",
+    ]
     page.select_option("#verdict", "wrong")
     page.select_option("#fate", "all_wrong")
     assert rows(page) == ["3+4= wait, 9#", "3+4= wait, 1#"]
@@ -132,7 +136,7 @@ def test_keys_are_enough(show, run_folder):
     page.focus("#tokens")
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")
-    page.wait_for_function("document.getElementById('tip').textContent.startsWith('\"+\"')")
+    sync_api.expect(page.locator("#tip")).to_contain_text('"+"')
     page.keyboard.press("Escape")
     page.keyboard.press("/")
     page.keyboard.type("wait")
