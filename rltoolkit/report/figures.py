@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rltoolkit.report._plot import GROUPS, LOOKS, STYLE, TOKENS, Line, Look, Panel, draw, draw_groups, has
+from rltoolkit.report.comparison import counted
 from rltoolkit.report.rows import DAPO, NAIVE, TABLE_1, title
 from rltoolkit.report.runs import Run, by_label, read_run
 
@@ -132,7 +133,7 @@ def _write(figures: Contents, areas: dict[str, list[Run]], answering: list[Run],
     """The figures, the groups of each row of ``areas``, and how the runs ``answering`` do it."""
     from matplotlib import rc_context
 
-    areas = {name: runs for name, runs in areas.items() if all(len(_complete(run)) for run in runs)}
+    areas = {name: runs for name, runs in areas.items() if all(len(_complete(run)) > 1 for run in counted(runs) or runs)}
     with rc_context(STYLE):
         drawn = {
             name: _figure(contents, legend=name == OVERVIEW.name)
