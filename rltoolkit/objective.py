@@ -33,6 +33,8 @@ class ObjectiveOutput(NamedTuple):
     """scalars without gradient: sums over the trained tokens, which add up over micro-batches and ranks"""
     maxima: dict[str, Tensor]
     """scalars without gradient: the largest over the trained tokens, which combine by maximum"""
+    tokens: dict[str, Tensor]
+    """[N, T] without gradient, 0 where nothing trains: ``ratio``, ``clipped_low``, ``clipped_high``, and ``entropy`` where given"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +93,8 @@ class PolicyObjective:
         loss = self.importance_correction(old_log_probs, rollout_log_probs, mask) * clipped.loss
         with torch.no_grad():
             sums, maxima = _metrics(clipped, log_probs, old_log_probs, rollout_log_probs, mask)
+            ratio = torch.where(mask, _trained(log_probs - old_log_probs, mask).exp(), 0.0)
+            tokens = {"ratio": ratio, "clipped_low": clipped.clipped_low, "clipped_high": clipped.clipped_high}
         if self.kl_penalty.needs_reference:
             if reference_log_probs is None:
                 raise ValueError(f"{label(self.kl_penalty)} needs reference_log_probs: it is None, expected [N, T]")
@@ -100,11 +104,12 @@ class PolicyObjective:
         if entropy is not None:
             entropy = _trained(entropy, mask)
             sums["entropy"] = _total(entropy)
+            tokens["entropy"] = entropy.detach()
         if self.entropy_coefficient:
             if entropy is None:
                 raise ValueError(f"entropy_coefficient={self.entropy_coefficient} needs entropy: it is None, expected [N, T]")
             loss = loss - self.entropy_coefficient * entropy
-        return ObjectiveOutput((weights.to(loss.dtype) * loss).sum(), sums, maxima)
+        return ObjectiveOutput((weights.to(loss.dtype) * loss).sum(), sums, maxima, tokens)
 
     def _clip(
         self, log_probs: Tensor, old_log_probs: Tensor, advantages: Tensor, mask: Tensor, selected: Tensor | None

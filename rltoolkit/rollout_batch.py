@@ -38,6 +38,7 @@ KEYS: dict[str, Key] = {
     "answer": Key("P G", None, "collector", "the task's reference answer"),
     "correct": Key("P G", "bool", "reward function", "the verifier's verdict; nothing rewrites it"),
     "reward": Key("P G", "float32", "reward function, then shapers", "what is optimised"),
+    "reward_parts": Key("P G", "float32", "collector", "by name: the verifier's reward, and what each shaper added to it"),
     "reward_kl": Key("P G", "float32", "training", "KL of the response to the reference, where the reward pays for it"),
     "loss_mask": Key("P G T", "bool", "collector, then shapers", "tokens that train"),
     "advantage": Key("P G", "float32", "advantage estimator", "[P, G], or [P, G, T] where tokens differ"),
@@ -46,6 +47,7 @@ KEYS: dict[str, Key] = {
 
 ROWS: dict[str, Key] = {
     "group_index": Key("N", "int64", "training", "which of the step's prompts the row answers"),
+    "logged": Key("N", "int64", "training", "the row's line in the rollout file; -1 where it has none"),
     "old_log_probs": Key("N T", "float32", "training", "under the policy that the ratio is taken to; see old_log_probs.py"),
     "scored_in_update": Key("N", "bool", "training", "True where the update's own log-probs are the old ones"),
     "weights": Key("N T", "float64", "training", "the loss aggregator's weight of each token in the whole optimizer step"),

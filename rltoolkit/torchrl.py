@@ -179,7 +179,7 @@ class PolicyLoss(LossModule):
         if self._needs_old_log_probs or self.tensor_keys.old_log_probs in tensordict:
             old_log_probs = self._per_token(tensordict, "old_log_probs", log_probs)
         weights = self.surrogate.loss_aggregator.weights(mask, Totals.of(mask, self._group_index(tensordict, mask)))
-        loss, sums, _ = self.surrogate(
+        loss, sums, *_ = self.surrogate(
             log_probs=log_probs,
             old_log_probs=old_log_probs,
             advantages=self._advantages(tensordict, log_probs),

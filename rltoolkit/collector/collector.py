@@ -13,7 +13,9 @@ positions come next.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,6 +26,7 @@ from rltoolkit.collector.prompt_stream import EncodedProblem, PromptStream
 from rltoolkit.collector.refill import AT_LIMIT, Refill
 from rltoolkit.collector.schedule import Schedule
 from rltoolkit.collector.step import CollectedStep, CollectorState, Group
+from rltoolkit.component import name_of
 from rltoolkit.errors import RunFailed
 from rltoolkit.reward_function.base import RewardFunction
 from rltoolkit.reward_shaper.base import RewardShaper
@@ -40,6 +43,8 @@ EXCHANGE_SECONDS = 0.2
 """Seconds between two exchanges of decisions among ranks. Exchanging after every group would make all ranks wait for the slowest."""
 LOGGED_KEYS = ("response_length", "truncated", "policy_version", "prompt_index", "correct", "reward", "response_text")
 """What of every sampled group is kept for the log; its tokens are not."""
+LOGGED_REJECTED = 4
+"""Rejected groups of a rollout step that are kept for the log with their tokens."""
 
 
 class GenerationLimit(RunFailed):
@@ -137,12 +142,14 @@ class Collector:
         rollouts = self.adjust(rollouts)
         rollouts["advantage"] = self.advantage_estimator(rollouts)
         counters.trained_tokens = int(rollouts["loss_mask"].sum())
+        rejected = (group for group in generated if not group.keep)
         return CollectedStep(
             rollouts=rollouts,
             sampled=torch.stack([group.rollouts.select(*LOGGED_KEYS) for group in generated or chosen]),
             counters=counters,
             seconds=time.perf_counter() - start,
             seconds_verification=self._seconds_verification,
+            rejected=tuple(islice(rejected, counters.filled_groups, counters.filled_groups + LOGGED_REJECTED)),
             state_after=CollectorState(
                 position=state.position + len(generated),
                 rollout_step=state.rollout_step + 1,
@@ -226,14 +233,23 @@ class Collector:
         rollouts["correct"] = verdict.correct.reshape(shape)
         rollouts["reward"] = verdict.reward.reshape(shape)
         rollouts["loss_mask"] = rollouts["response_mask"].clone()
-        for shaper in self.reward_shapers:
-            rollouts = shaper(rollouts)
+        rollouts = self._shape(rollouts)
         keep = torch.ones(len(problems), dtype=torch.bool)
         for sampler_filter in self.sampler_filters:
             keep &= sampler_filter(rollouts)
         # cloned: as views they would keep all of [P, G] in memory and in checkpoints, and all_gather would send it with each
         groups = (group.clone() for group in rollouts.unbind(0))
         return [Group(*row, self._state.rollout_step) for row in zip(positions, groups, keep.tolist(), strict=True)]
+
+    def _shape(self, rollouts: TensorDict) -> TensorDict:
+        """The rollouts after all shapers, with what each of them made of the reward."""
+        parts = {name_of(self.reward_function): rollouts["reward"].clone()}
+        for shaper in self.reward_shapers:
+            before = rollouts["reward"].clone()
+            rollouts = shaper(rollouts)
+            parts[name_of(shaper)] = rollouts["reward"] - before
+        rollouts["reward_parts"] = parts
+        return rollouts
 
     @property
     def _verifier_failures(self) -> int:
@@ -260,13 +276,6 @@ class Collector:
     def _count(self, counters: Counters, generated: list[Group]) -> None:
         counters.generated_groups = len(generated)
         counters.generated_tokens = sum(int(group.rollouts["response_length"].sum()) for group in generated)
-        for group in generated:
-            if group.keep:
-                continue
-            correct = group.rollouts["correct"]
-            if bool(correct.all()):
-                counters.rejected_all_correct += 1
-            elif not bool(correct.any()):
-                counters.rejected_all_wrong += 1
-            else:
-                counters.rejected_other += 1
+        fates = Counter(group.fate for group in generated)
+        counters.rejected_all_correct, counters.rejected_all_wrong = fates["all_correct"], fates["all_wrong"]
+        counters.rejected_other = fates["other"]

@@ -28,6 +28,8 @@ class CollectedStep:
     """of these, what this process waited for the reward function; an engine in a process of its own samples on meanwhile"""
     state_after: CollectorState
     """where the collector goes on once this step is accepted"""
+    rejected: tuple[Group, ...] = ()
+    """the first groups of the stream that were thrown away, with their tokens, for a reader"""
 
 
 @dataclass
@@ -42,6 +44,16 @@ class Group:
     """whether it passed every filter"""
     sampled_in: int
     """rollout steps that were complete when it was sampled"""
+
+    @property
+    def fate(self) -> str:
+        """``kept``, or why it was rejected: ``all_correct``, ``all_wrong`` or ``other``."""
+        correct = self.rollouts["correct"]
+        if self.keep:
+            return "kept"
+        if correct.all():
+            return "all_correct"
+        return "other" if correct.any() else "all_wrong"
 
 
 @dataclass(frozen=True, kw_only=True)

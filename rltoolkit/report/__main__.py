@@ -1,4 +1,4 @@
-"""Rebuild the report of a sweep, or the figures of one run: ``python -m rltoolkit.report DIR``."""
+"""Rebuild the report of a sweep, or the figures of one run, and the page with their responses: ``python -m rltoolkit.report DIR``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from rltoolkit.report import write_report, write_run_figures
+from rltoolkit.report import write_report, write_run_figures, write_viewer, write_viewers
+from rltoolkit.report.viewer import rollout_files
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -16,9 +17,9 @@ def main(arguments: list[str] | None = None) -> int:
     directory = parser.parse_args(arguments).directory
     try:
         if any((directory / name).is_file() for name in ("run.json", "metrics.csv")):
-            written = write_run_figures(directory)
+            written = [*write_run_figures(directory), *([write_viewer(directory)] if rollout_files(directory) else [])]
         else:
-            written = write_report(directory)
+            written = [*write_report(directory), *write_viewers(directory)]
     except FileNotFoundError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -26,13 +26,15 @@ from rltoolkit.training.loading import start_engine
 from rltoolkit.training.policy_module import PolicyModule
 from rltoolkit.training.progress import Display
 from rltoolkit.training.ranks import all_gather_objects
+from rltoolkit.training.rollout_files import RolloutFiles
 from rltoolkit.training.run_log import RunLog
 from rltoolkit.training.weight_sync import WeightSync
 
 COLLECTED_KEYS = ("input_ids", "response_mask", "loss_mask", "rollout_log_probs", "advantage", "carried")
 """What of a rollout step goes into its rows; text stays behind."""
 TRAINING_KEYS = (
-    "input_ids", "response_mask", "loss_mask", "rollout_log_probs", "advantage", "group_index", "old_log_probs", "scored_in_update",
+    "input_ids", "response_mask", "loss_mask", "rollout_log_probs", "advantage", "group_index", "logged", "old_log_probs",
+    "scored_in_update",
 )  # fmt: skip
 """What an optimizer step reads."""
 
@@ -46,7 +48,7 @@ class RolloutData(L.LightningDataModule):
         problems: the training prompts.
         model_path: what the engine starts with.
         module: scores the rows of a new rollout step.
-        run_log, sync, display: are told of every new rollout step.
+        run_log, rollout_files, sync, display: are told of every new rollout step.
         interrupts: asked before every mini-batch whether to stop.
     """
 
@@ -60,6 +62,7 @@ class RolloutData(L.LightningDataModule):
         model_path: Path,
         module: PolicyModule,
         run_log: RunLog,
+        rollout_files: RolloutFiles,
         sync: WeightSync,
         display: Display,
         interrupts: Interrupts,
@@ -70,6 +73,7 @@ class RolloutData(L.LightningDataModule):
         self.model_path = model_path
         self.module = module
         self.run_log = run_log
+        self.rollout_files = rollout_files
         self.sync = sync
         self.display = display
         self.interrupts = interrupts
@@ -142,7 +146,8 @@ class RolloutData(L.LightningDataModule):
                 return None
             self.run_log.collected(step, self.rollout_step)
             self.sync.remember_probe(step.rollouts)
-            self.pending = self._mini_batches(step.rollouts)
+            logged_groups = self.rollout_files.collected(step, self.rollout_step)
+            self.pending = self._mini_batches(step.rollouts, logged_groups)
         return self.pending.pop(0)
 
     def state_dict(self) -> dict[str, Any]:
@@ -177,12 +182,14 @@ class RolloutData(L.LightningDataModule):
             )
         return step
 
-    def _mini_batches(self, rollouts: TensorDict) -> list[TensorDict]:
+    def _mini_batches(self, rollouts: TensorDict, logged_groups: int) -> list[TensorDict]:
         config = self.run.config
         prompts, group_size = rollouts.batch_size
         rows = rollouts.select(*COLLECTED_KEYS)
         rows["group_index"] = torch.arange(prompts).unsqueeze(1).expand(prompts, group_size).contiguous()
         rows = rows.reshape(-1)
+        line = torch.arange(len(rows))
+        rows["logged"] = torch.where(line < logged_groups * group_size, line, -1)
         with self.run_log.scoring():
             old_log_probs.before_updates(rows, self._source, self.module.score)
         unit = group_size if config.mini_batch_size % group_size == 0 else 1

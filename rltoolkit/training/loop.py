@@ -18,6 +18,7 @@ from rltoolkit.training.evaluator import Evaluator
 from rltoolkit.training.interrupts import Interrupts
 from rltoolkit.training.policy_module import PolicyModule
 from rltoolkit.training.progress import Display
+from rltoolkit.training.rollout_files import RolloutFiles
 from rltoolkit.training.run_log import RunLog
 from rltoolkit.training.weight_sync import WeightSync
 
@@ -30,6 +31,7 @@ class Loop(L.Callback):
     module: PolicyModule
     sync: WeightSync
     run_log: RunLog
+    rollout_files: RolloutFiles
     display: Display
     evaluator: Evaluator
     checkpoints: Checkpoints
@@ -41,7 +43,8 @@ class Loop(L.Callback):
         self.interrupts.install(trainer)
         self.checkpoints.clear_partial(trainer)
         if trainer.is_global_zero:
-            self.run_log.open(optimizer_step=trainer.global_step, rollout_step=self.data.rollout_step)
+            for log in (self.run_log, self.rollout_files):
+                log.open(optimizer_step=trainer.global_step, rollout_step=self.data.rollout_step)
         self.evaluator.open(trainer)
         self.checkpoints.mark_best(trainer, self.evaluator.best_step)
         if trainer.global_step:
@@ -65,6 +68,7 @@ class Loop(L.Callback):
         if finished:
             self._sync(trainer)
         self.run_log.optimizer_step(trainer, batch, self.module.step_metrics, self.sync.metrics)
+        self.rollout_files.updated(self.module.token_record, optimizer_step=trainer.global_step, rollout_step=rollout_step)
         self.display.trained(trainer.global_step, rollout_step, finished, self.run_log.latest)
         self.checkpoints.publish_if_written(trainer)
         if finished and rollout_step % self.checkpoint_every == 0:

@@ -1,11 +1,9 @@
-"""What the responses of a rollout step look like: the numbers for metrics.csv, and samples of the text."""
+"""What the responses of a rollout step look like: the numbers for metrics.csv."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from tensordict import TensorDict
@@ -68,20 +66,3 @@ def reflection_pattern(phrases: Sequence[str]) -> re.Pattern[str]:
 
 def _mean(values: torch.Tensor) -> float:
     return float(values.double().mean())
-
-
-def write_rollouts(path: Path, rollouts: TensorDict, groups: int = 4) -> None:
-    """The first groups as JSON lines, one for each response: what was written, the verdict, reward, advantage and length."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    rollouts = rollouts[:groups]
-    texts, answers = text_list(rollouts, "response_text"), text_list(rollouts, "answer")
-    numbers = {
-        name: rollouts[name].reshape(-1).tolist()
-        for name in ("prompt_index", "correct", "reward", "response_length", "truncated", "policy_version")
-    }
-    advantages = rollouts["advantage"]
-    numbers["advantage"] = (advantages if advantages.ndim == 2 else advantages.mean(-1)).reshape(-1).tolist()
-    with path.open("w") as file:
-        for row, (text, answer) in enumerate(zip(texts, answers, strict=True)):
-            entry = {name: values[row] for name, values in numbers.items()} | {"answer": answer, "response": text}
-            file.write(json.dumps(entry, ensure_ascii=False) + "\n")

@@ -28,6 +28,7 @@ from rltoolkit.policy.policy import PolicyModel, TokenStatistics
 from rltoolkit.run.config import OptimizerConfig
 from rltoolkit.training.errors import NotFinite
 from rltoolkit.training.micro_batches import crop, plan_micro_batches
+from rltoolkit.training.token_record import TokenRecord
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +81,8 @@ class PolicyModule(L.LightningModule):
         if reference is not None and reference_every:
             self.reference = reference
         self.step_metrics: dict[str, float] = {}
+        self.token_record: TokenRecord | None = None
+        """what the last optimizer step made of the tokens of logged rows"""
         self.not_finite_in_a_row = 0
         self._configured = False
 
@@ -118,7 +121,7 @@ class PolicyModule(L.LightningModule):
         """
         optimizer, schedule = cast(LightningOptimizer, self.optimizers()), cast(LRScheduler, self.lr_schedulers())
         if not batch["loss_mask"].any():
-            self.step_metrics = {"steps_without_tokens": 1.0}
+            self.step_metrics, self.token_record = {"steps_without_tokens": 1.0}, None
             return
         optimizer.zero_grad()
         loss, metrics = self._accumulate_gradients(batch)
@@ -213,6 +216,7 @@ class PolicyModule(L.LightningModule):
         loss = torch.zeros((), dtype=torch.float64, device=self.device)
         sums: dict[str, Tensor] = {}
         maxima: dict[str, Tensor] = {}
+        self.token_record = TokenRecord(batch)
         micro_batches = self._my_micro_batches(batch, "loss_mask")
         for index, rows in enumerate(micro_batches, start=1):
             if isinstance(self.policy, FSDPModule):
@@ -223,10 +227,12 @@ class PolicyModule(L.LightningModule):
             # FSDP averages gradients over the ranks, while the weights already make the ranks' losses add up
             self.manual_backward(output.loss * self.trainer.world_size)
             loss += output.loss.detach()
+            self.token_record.take(rows, output.tokens)
             for name, value in output.sums.items():
                 sums[name] = sums[name] + value if name in sums else value
             for name, value in output.maxima.items():
                 maxima[name] = torch.maximum(maxima[name], value) if name in maxima else value
+        self.token_record.over_ranks(lambda share: self._over_ranks(share, "sum"))
         totals = dict(zip(sums, self._over_ranks(torch.stack(list(sums.values())), "sum").tolist(), strict=True))
         largest = dict(zip(maxima, self._over_ranks(torch.stack(list(maxima.values())), "max").tolist(), strict=True))
         return float(self._over_ranks(loss, "sum")), {**means(totals, int(mask.sum())), **largest}

@@ -1,4 +1,4 @@
-"""What a run writes down while it trains: one row of metrics for each optimizer step, and samples of what the model wrote."""
+"""What a run writes down while it trains: one row of metrics for each optimizer step."""
 
 from __future__ import annotations
 
@@ -16,16 +16,15 @@ from tensordict import TensorDict
 from rltoolkit.collector import CollectedStep
 from rltoolkit.task.base import Task
 from rltoolkit.training.csv_table import CsvTable
-from rltoolkit.training.metrics import rollout_metrics, write_rollouts
+from rltoolkit.training.metrics import rollout_metrics
 from rltoolkit.training.styles import style_metrics
 
 
 class RunLog:
-    """Writes metrics.csv and rollouts/, and hands the same metrics to Lightning's loggers (wandb, TensorBoard).
+    """Writes metrics.csv, and hands the same metrics to Lightning's loggers (wandb, TensorBoard, trackio).
 
     Args:
         folder: the run's folder.
-        rollouts_every: rollout steps between two files of sampled responses; 0 writes none.
         reflection_phrases: counted in the responses.
         task: tells styles of answering apart, where it knows some.
 
@@ -34,11 +33,8 @@ class RunLog:
     ``seconds_verification`` is the part of ``seconds_generation`` in which the first process waited for the reward function.
     """
 
-    def __init__(
-        self, folder: Path, *, rollouts_every: int, reflection_phrases: Sequence[str] = (), task: Task | None = None
-    ) -> None:
+    def __init__(self, folder: Path, *, reflection_phrases: Sequence[str] = (), task: Task | None = None) -> None:
         self.folder = folder
-        self.rollouts_every = rollouts_every
         self.reflection_phrases = reflection_phrases
         self.task = task
         self.seconds = 0.0
@@ -69,8 +65,6 @@ class RunLog:
         metrics["tokens_per_second_generation"] = step.counters.generated_tokens / max(step.seconds, 1e-9)
         metrics["seconds_score"] = 0.0
         self._rollout_metrics = metrics
-        if self._table is not None and self.rollouts_every and (rollout_step - 1) % self.rollouts_every == 0:
-            write_rollouts(self.folder / "rollouts" / f"step_{rollout_step:05d}.jsonl", step.rollouts)
         self.seconds += step.seconds
 
     @contextmanager

@@ -14,6 +14,7 @@ from lightning.pytorch.loggers import Logger
 from rich.console import Console
 
 from rltoolkit.errors import ConfigError
+from rltoolkit.policy.loading import load_tokenizer
 from rltoolkit.report import write_run_figures
 from rltoolkit.run.folder import RunFolder, newest_checkpoint
 from rltoolkit.run.hardware import validate_hardware
@@ -37,6 +38,7 @@ from rltoolkit.training.logged_figures import log_figures
 from rltoolkit.training.loop import Loop
 from rltoolkit.training.policy_module import PolicyModule
 from rltoolkit.training.progress import display_for
+from rltoolkit.training.rollout_files import RolloutFiles
 from rltoolkit.training.run_log import RunLog
 from rltoolkit.training.strategy import ShardedStrategy
 from rltoolkit.training.summary import summary_table
@@ -128,12 +130,8 @@ def fit(run: Run, folder: Path, checkpoint: Path | None, console: Console, logge
     console.print(summary_table(run, module.policy, folder, checkpoint))
 
     interrupts = Interrupts()
-    run_log = RunLog(
-        folder,
-        rollouts_every=config.trainer.log_rollouts_every,
-        reflection_phrases=config.trainer.reflection_phrases,
-        task=run.components.task,
-    )
+    run_log = RunLog(folder, reflection_phrases=config.trainer.reflection_phrases, task=run.components.task)
+    rollout_files = RolloutFiles(folder, every=config.trainer.log_rollouts_every, tokenizer=load_tokenizer(model_path))
     sync = WeightSync(config.trainer.largest_sync_gap)
     display = display_for(console, config.trainer.max_steps)
     data = RolloutData(
@@ -142,6 +140,7 @@ def fit(run: Run, folder: Path, checkpoint: Path | None, console: Console, logge
         model_path=model_path,
         module=module,
         run_log=run_log,
+        rollout_files=rollout_files,
         sync=sync,
         display=display,
         interrupts=interrupts,
@@ -151,8 +150,8 @@ def fit(run: Run, folder: Path, checkpoint: Path | None, console: Console, logge
         console=console,
     )  # fmt: skip
     loop = Loop(
-        data=data, module=module, sync=sync, run_log=run_log, display=display, evaluator=evaluator,
-        checkpoints=Checkpoints(folder, keep=config.trainer.keep_checkpoints), interrupts=interrupts,
+        data=data, module=module, sync=sync, run_log=run_log, rollout_files=rollout_files, display=display,
+        evaluator=evaluator, checkpoints=Checkpoints(folder, keep=config.trainer.keep_checkpoints), interrupts=interrupts,
         checkpoint_every=config.trainer.checkpoint_every,
     )  # fmt: skip
     try:

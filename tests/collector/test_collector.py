@@ -16,6 +16,7 @@ from rltoolkit.collector.prompt_stream import EncodedProblem, PromptStream
 from rltoolkit.collector.refill import Refill
 from rltoolkit.prompt_sampler import Sequential
 from rltoolkit.reward_function import ExactMatch
+from rltoolkit.reward_shaper import SoftOverlongPunishment
 from rltoolkit.rollout_batch import text_entry
 from rltoolkit.rollout_engine.base import Sampling
 from rltoolkit.sampler_filter import DynamicSampling
@@ -291,9 +292,30 @@ def test_the_limit_raises_when_asked_or_when_nothing_was_kept():
 def test_the_limit_trains_on_what_there_is_or_fills_up():
     partial = make([0, 1], max_generation_batches=1).collect()
     assert kept(partial) == [1]
+    assert [group.fate for group in partial.rejected] == ["all_wrong"]
     filled = make([0, 1], max_generation_batches=1, at_limit="fill_with_rejected").collect()
     assert (kept(filled), filled.counters.filled_groups) == ([1, 0], 1)
+    assert not filled.rejected  # it is trained on
     assert filled.rollouts["advantage"][1].tolist() == [0.0, 0.0]  # equal rewards: nothing to learn
+
+
+def test_a_step_keeps_the_first_of_what_was_thrown_away():
+    # problem 0 is all wrong, 1 all right, 2 and 3 are mixed
+    step = make([0, 2, 1, 1]).collect()
+    assert kept(step) == [2, 3]
+    assert [(group.position, group.fate) for group in step.rejected[:2]] == [(0, "all_wrong"), (1, "all_correct")]
+    assert step.rejected[0].rollouts["input_ids"].shape == (2, 3)
+
+
+def test_the_parts_of_the_reward_add_up_to_it():
+    collector = make([1], prompts=1)
+    collector.reward_shapers = [SoftOverlongPunishment(max_length=3, cache_length=2, factor=0.5)]
+    rollouts = collector.collect().rollouts
+    parts = rollouts["reward_parts"]
+    assert list(parts.keys()) == ["exact_match", "soft_overlong_punishment"]
+    # 2 tokens, one of them in the last stretch: 0.5 * ((3 - 2) - 2) / 2 = -0.25
+    assert parts["soft_overlong_punishment"].tolist() == [[-0.25, -0.25]]
+    assert torch.equal(parts["exact_match"] + parts["soft_overlong_punishment"], rollouts["reward"])
 
 
 def test_state_survives_a_restart():

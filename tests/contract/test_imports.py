@@ -6,7 +6,7 @@ import pytest
 from rltoolkit import registry
 
 FLOORS = (
-    "__main__ evaluate",
+    "__main__ evaluate rollouts",
     "export components",
     "training torchrl",
     "command_line",
@@ -35,7 +35,9 @@ ALLOWED = {
         "rltoolkit.command_line",
     ],
     "omegaconf": ["rltoolkit.run", "rltoolkit.__main__", "rltoolkit.command_line"],
+    "textual": ["rltoolkit.report.viewer.terminal"],
     "torchrl": ["rltoolkit.torchrl", "rltoolkit.training.data"],
+    "trackio": ["rltoolkit.training.trackio_logger"],
 }
 """Each library, and the packages that may import it."""
 

@@ -1,6 +1,7 @@
-"""What else a run can write, for real and without a network: Weights & Biases offline, TensorBoard, a profiler's trace."""
+"""What else a run can write, for real and without a network: Weights & Biases offline, TensorBoard, trackio, a profiler's trace."""
 
 import json
+import sqlite3
 
 GRPO = ["+experiment=grpo", "rollout_engine=transformers"]
 
@@ -29,3 +30,15 @@ def test_tensorboard(command, tmp_path):
     (overview,) = events.Images("figures/overview")
     assert overview.step == 2
     assert overview.encoded_image_string.startswith(b"\x89PNG")
+
+
+def test_trackio_writes_a_local_database(command, tmp_path, monkeypatch):
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
+    done = command(*GRPO, "logger=trackio", "trainer.max_steps=2", f"hydra.run.dir={tmp_path / 'runs' / 'one'}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "* Trackio" not in done.stdout + done.stderr  # it would greet
+    with sqlite3.connect(tmp_path / "trackio" / "rltoolkit.db") as database:
+        rows = database.execute("SELECT run_name, step, metrics FROM metrics ORDER BY id").fetchall()
+    assert {run for run, _, _ in rows} == {"runs/one"}
+    assert [step for _, step, metrics in rows if "gradient_norm" in json.loads(metrics)] == [1, 2]
+    assert any("eval/avg_at_k" in json.loads(metrics) for _, _, metrics in rows)

@@ -72,6 +72,7 @@ def rollout_rows(dtype: torch.dtype) -> TensorDict:
             "rollout_log_probs": -2.5 + 0.3 * noise[1],
             "advantage": torch.randn(rows, generator=generator, dtype=torch.float64).to(dtype),
             "group_index": torch.arange(rows) // 3,
+            "logged": torch.where(torch.arange(rows) % 2 == 0, 100 + torch.arange(rows), -1),
         },
         batch_size=[rows],
     )
@@ -99,6 +100,8 @@ class EveryWay(L.Callback):
     def __init__(self) -> None:
         self.ways = list(product(aggregators(), LAYOUTS, BUDGETS))
         self.gradients: dict[Any, dict[str, torch.Tensor]] = {}
+        self.tokens: dict[Any, dict[int, dict[str, list[float | None]]]] = {}
+        """what each way records of every second row"""
         self.weights: dict[str, torch.Tensor] = {}
         """as an engine would get them after a scoring pass"""
 
@@ -114,6 +117,7 @@ class EveryWay(L.Callback):
         self.gradients[self.ways[index]] = {
             name: whole(parameter.grad).clone() for name, parameter in module.policy.causal_lm.named_parameters()
         }
+        self.tokens[self.ways[index]] = dict(module.token_record.lists())
         if index == 0:
             module.score(batch)
             self.weights = {name: weight.clone() for name, weight in module.full_weights()}
@@ -131,7 +135,7 @@ class Rows(L.LightningDataModule):
 
 
 def main() -> None:
-    """Write {(aggregator, layout, budget): {parameter: gradient}} and the weights after a step of learning rate 0 to OUT."""
+    """Write {(aggregator, layout, budget): {parameter: gradient}} and weights after a step of learning rate 0, and tokens, to OUT."""
     parser = argparse.ArgumentParser()
     parser.add_argument("out")
     parser.add_argument("--devices", type=int)
@@ -163,7 +167,7 @@ def main() -> None:
     )
     trainer.fit(module, datamodule=Rows(rollout_rows(dtype), len(every_way.ways)))
     if trainer.is_global_zero:
-        torch.save((every_way.gradients, every_way.weights), asked.out)
+        torch.save((every_way.gradients, every_way.weights, every_way.tokens), asked.out)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from rltoolkit.training.interrupts import Interrupts
 from rltoolkit.training.loading import encode, load_model, load_problems, load_trained_policy
 from rltoolkit.training.policy_module import PolicyModule
 from rltoolkit.training.progress import display_for
+from rltoolkit.training.rollout_files import RolloutFiles
 from rltoolkit.training.run_log import RunLog
 from rltoolkit.training.weight_sync import WeightSync
 
@@ -35,7 +36,8 @@ def make_data(tiny_run, tmp_path):
         module.trainer = trainer
         data = RolloutData(
             run=run, problems=encode(run, load_problems(run, "train"), model_path, "training"), model_path=model_path, module=module,
-            run_log=RunLog(tmp_path, rollouts_every=0), sync=WeightSync(1e-3), display=display_for(Console(quiet=True), 100),
+            run_log=RunLog(tmp_path), rollout_files=RolloutFiles(tmp_path, every=0, tokenizer=None), sync=WeightSync(1e-3),
+            display=display_for(Console(quiet=True), 100),
             interrupts=Interrupts(),
         )  # fmt: skip
         data.trainer = trainer

@@ -46,7 +46,7 @@ def trainer(step: int) -> SimpleNamespace:
 def evaluator(folder, *, interrupts=None, every=2) -> Evaluator:
     config = EvaluationConfig(every=every, problems=5, k=4, max_new_tokens=8)
     return Evaluator(
-        folder, problems=PROBLEMS, verifier=ExactMatch(), config=config, run_log=RunLog(folder, rollouts_every=0),
+        folder, problems=PROBLEMS, verifier=ExactMatch(), config=config, run_log=RunLog(folder),
         interrupts=interrupts or Interrupts(), console=Console(quiet=True),
     )  # fmt: skip
 

@@ -34,9 +34,10 @@ def loop(record) -> Loop:
 
     loop = Loop(
         data=part("data", rollout_step=4, rollout_step_finished=False, engine=part("engine")),
-        module=part("module", step_metrics={}),
+        module=part("module", step_metrics={}, token_record=None),
         sync=part("sync", metrics={}, sent_at=8),
         run_log=part("log", latest={}),
+        rollout_files=part("rollouts"),
         display=part("display"),
         evaluator=part("evaluator", best_step=0, is_due=lambda rollout_step: rollout_step % 4 == 0),
         checkpoints=part("checkpoints"),
@@ -67,6 +68,7 @@ def test_an_optimizer_step_inside_a_rollout_step_is_logged_and_no_more(loop, rec
         "sync.forget",
         "log.start_update",
         "log.optimizer_step",
+        "rollouts.updated",
         "display.trained",
         "checkpoints.publish_if_written",
     ]
@@ -76,7 +78,7 @@ def test_at_the_end_of_a_rollout_step_the_engine_gets_the_weights_before_anyone_
     loop.data.rollout_step_finished = True
     after_a_step(loop)
     assert record == [
-        "sync.send", "log.optimizer_step", "display.trained", "checkpoints.publish_if_written", "checkpoints.save",
+        "sync.send", "log.optimizer_step", "rollouts.updated", "display.trained", "checkpoints.publish_if_written", "checkpoints.save",
         # and the step that turned out to be the best so far is saved, whether its turn has come or not
         "evaluate 8", "checkpoints.save", "checkpoints.mark_best",
     ]  # fmt: skip
@@ -113,7 +115,7 @@ def test_a_new_run_starts_with_an_evaluation_and_no_sync_and_samples_at_once(loo
     loop.data.rollout_step, loop.data.rollout_step_finished = 0, True
     loop.on_train_start(trainer(0), None)
     assert record == [
-        "interrupts.install", "checkpoints.clear_partial", "log.open", "evaluator.open", "checkpoints.mark_best",
+        "interrupts.install", "checkpoints.clear_partial", "log.open", "rollouts.open", "evaluator.open", "checkpoints.mark_best",
         "evaluate 0", "checkpoints.save", "checkpoints.mark_best", "display.start",
     ]  # fmt: skip
 
