@@ -132,7 +132,7 @@ def draw_groups(ax: Axes, runs: list[Run], title: str) -> None:
     """What the sampled groups of a rollout step are, in percent of them, and how many of them pass the filters."""
     shares = [_series(run, Panel(title="", y=name, label="", percent=True)) for name in GROUPS for run in counted(runs) or runs]
     x, values = _on_one_grid(shares)
-    if not len(x):
+    if len(x) < 2:  # a point has no area
         return
     right, wrong, trained = values.reshape(len(GROUPS), -1, len(x)).mean(1)
     mixed, colours = 100 - right - wrong, ("#9CCBE8", "#F5F5F5", "#F0B48A")

@@ -132,7 +132,7 @@ def _write(figures: Contents, areas: dict[str, list[Run]], answering: list[Run],
     """The figures, the groups of each row of ``areas``, and how the runs ``answering`` do it."""
     from matplotlib import rc_context
 
-    areas = {name: runs for name, runs in areas.items() if all(len(_complete(run)) for run in runs)}
+    areas = {name: runs for name, runs in areas.items() if all(len(_complete(run)) > 1 for run in runs)}
     with rc_context(STYLE):
         drawn = {
             name: _figure(contents, legend=name == OVERVIEW.name)

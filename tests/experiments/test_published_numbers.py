@@ -10,6 +10,8 @@ from rltoolkit.report.published import CURVES, IDENTITY, RESULTS, publish, read_
 from rltoolkit.report.runs import read_csv
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+COLUMNS = {RESULTS: EVALUATIONS, "evaluations.csv": EVALUATIONS, CURVES: METRICS, "metrics.csv": METRICS}
+FILES = sorted(file for name in COLUMNS for file in EXPERIMENTS.glob(f"*/{name}"))
 SWEEPS = sorted(folder.parent for folder in EXPERIMENTS.glob(f"*/{RESULTS}"))
 
 
@@ -37,7 +39,6 @@ def test_the_csv_files_are_in_the_form_that_the_report_writes(folder, tmp_path):
             assert (folder / name).read_bytes() == (tmp_path / name).read_bytes()
 
 
-@pytest.mark.parametrize("file", sorted(EXPERIMENTS.glob("*/*.csv")), ids=lambda file: f"{file.parent.name}/{file.name}")
+@pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.parent.name}/{file.name}")
 def test_every_column_has_its_meaning(file):
-    known = {RESULTS: EVALUATIONS, "evaluations.csv": EVALUATIONS, CURVES: METRICS, "metrics.csv": METRICS}.get(file.name, {})
-    assert not without_meaning((name for name in read_csv(file)[0] if name not in (*IDENTITY, "run")), known)
+    assert not without_meaning((name for name in read_csv(file)[0] if name not in IDENTITY), COLUMNS[file.name])
