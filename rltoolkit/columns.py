@@ -11,6 +11,8 @@ stands where there was nothing to measure, such as the length of right responses
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 
@@ -20,6 +22,11 @@ class Column(NamedTuple):
     over: str
     """what it is measured on, or counted over"""
     meaning: str
+
+
+def without_meaning(names: Iterable[str], table: Mapping[str, Column]) -> set[str]:
+    """The names that no entry of a table stands for; ``*`` in an entry stands for anything."""
+    return {name for name in names if not any(fnmatchcase(name, entry) for entry in table)}
 
 
 _RUN, _ROLLOUT, _SAMPLED, _KEPT = "the run so far", "rollout step", "sampled groups", "kept groups"
@@ -88,6 +95,9 @@ METRICS: dict[str, Column] = {
     "mismatch_max": Column(_TOKENS, "largest |rho - 1|"),
     "loss": Column(_UPDATE, "the objective"),
     "gradient_norm": Column(_UPDATE, "before clipping"),
+    "gradient_noise": Column(
+        _ROLLOUT, "standard deviation of gradient_norm over its mini-batches, over their mean; made by the report, for curves.csv"
+    ),
     "learning_rate": Column(_UPDATE, "of the optimizer"),
     "steps_without_tokens": Column(_UPDATE, "1 where nothing trained, so no step was made"),
     "steps_not_finite": Column(_UPDATE, "1 where loss or gradient was not finite, so no step was made"),

@@ -127,7 +127,8 @@ class Tiny:
         """The directory of the warm-started model, made on first use with a progress bar."""
         seed = seed if self.warm_start_seed is None else self.warm_start_seed
         identity = {**asdict(self), "warm_start_seed": seed, "format": _FORMAT}
-        return cached_directory("tiny", identity, lambda directory: self._make(directory, seed))
+        name = "tiny" if self.habit_steps else "tiny_skill"
+        return cached_directory(name, identity, lambda directory: self._make(directory, seed))
 
     def _make(self, directory: Path, seed: int) -> None:
         from rich.progress import track

@@ -147,10 +147,12 @@ def _print(title: str, header: tuple[str, ...], rows: list[Cell], notes: list[st
     printed = Table(
         title=Text(title), title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True, show_edge=False
     )
-    for name in header:
-        printed.add_column(name, justify="left" if name in ("measure", "arm") else "right", overflow="fold")
-    for row in rows:
-        printed.add_row(*map(Text, row))
+    for name in header[1:]:  # a measure is a line of its own, so that the intervals have room in 80 columns
+        printed.add_column(name, justify="left" if name == "arm" else "right", no_wrap=name != "arm", overflow="fold")
+    for measure, *cells in rows:
+        if measure:
+            printed.add_row(Text(measure, style="bold"))
+        printed.add_row(Text(f"  {cells[0]}"), *map(Text, cells[1:]))
     console.print(printed)
     for note in notes:
         console.print(f"- {note}", markup=False, highlight=False)

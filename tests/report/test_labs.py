@@ -131,6 +131,8 @@ def test_the_command_knows_a_laboratory_and_fits_80_columns(sweep, capsys, monke
     printed = capsys.readouterr().out
     assert max(map(len, printed.splitlines())) <= 80
     assert "Token-Level Loss" in printed
+    assert "50.0 % [" in printed  # intervals are not broken
+    assert "-20.0 % [" in printed
     assert "left out: 1 runs that did not finish" in path.read_text()
     assert [file.name for file in figures if file.is_file()] == ["lab.png", "lab.svg"]
 
