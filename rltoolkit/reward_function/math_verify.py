@@ -20,7 +20,7 @@ from typing import Any
 from rltoolkit.component import check
 from rltoolkit.registry import register
 from rltoolkit.reward_function import _math_verify_worker
-from rltoolkit.reward_function._worker_pool import WorkerPool
+from rltoolkit.worker_pool import WorkerPool
 from rltoolkit.reward_function.base import Verdict, verdict
 
 

@@ -1,0 +1,51 @@
+"""What can be known of answers without a language model: their forms, and whether a form's values give an answer back.
+
+Answers come from a data set and forms from a model, and both go through a computer algebra system, so they are read in processes of
+their own with a limit of CPU time and memory each. A request that exceeds a limit is a form that is not known, and the process is
+replaced.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from rltoolkit.transform import _algebra_worker
+from rltoolkit.transform.answer_form import Form
+from rltoolkit.worker_pool import WorkerPool
+
+CHUNK = 256
+
+
+class Algebra:
+    """Runs ``workers`` processes, which start with the first request and end with the program.
+
+    Args:
+        workers: processes.
+        seconds: CPU time of each request.
+    """
+
+    def __init__(self, workers: int = 2, seconds: float = 2.0) -> None:
+        self._seconds = seconds
+        self._pool = WorkerPool(_algebra_worker.__file__, workers, (json.dumps(sys.path),))
+
+    def forms(self, answers: Sequence[str], progress: Callable[[int], None] = lambda done: None) -> list[Form | None]:
+        """The form of each answer (see ``answer_form.read_form``); None where none is known. ``progress`` is told how many are done."""
+        found: list[Form | None] = []
+        for start in range(0, len(answers), CHUNK):
+            requests = [{"answer": answer, "seconds": self._seconds} for answer in answers[start : start + CHUNK]]
+            found += [None if reply is None else _form(reply) for reply in self._pool.ask(requests)]
+            progress(len(found))
+        return found
+
+    def gives_answer(self, form: Form, answer: str) -> bool | None:
+        """Whether the values in the template equal the answer; None where that cannot be told."""
+        request = {"template": form.template, "values": form.values, "answer": answer, "seconds": self._seconds}
+        reply: bool | None = self._pool.ask([request])[0]
+        return reply
+
+
+def _form(reply: Mapping[str, Any]) -> Form:
+    return Form(reply["kind"], reply["template"], reply["values"], tuple(reply["conditions"]))
