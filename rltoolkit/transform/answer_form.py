@@ -24,7 +24,7 @@ from rltoolkit.transform._letters import Letters, render_constant, render_polyno
 
 LARGEST_SUM = 2**63 - 1  # what a data set's int64 column holds
 
-_INTEGER = re.compile(r"[+-]? ?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]{1,18})(?:\.0*)?")
+_INTEGER = re.compile(r"[+-]? ?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]{1,400})(?:\.0*)?")
 _INFINITY = re.compile(r"[+-]?\\infty")
 _WORD = r"\\(?:text|mbox|mathrm|textbf|mathbf)\s*\{([^{}]*)\}"
 _DEGREES = r"\^\s*\{?\s*\\circ\s*\}?|°"
