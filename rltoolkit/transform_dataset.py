@@ -36,23 +36,21 @@ if TYPE_CHECKING:
 UNSTAMPED = ("input", "output", "concurrency", "limit", "dry_run", "base_url", "api_key_variable", "timeout", "max_retries")
 """Keys that may change before the same command goes on: they decide how rows are made, not which."""
 
-_composed: list[DictConfig] = []
-"""what Hydra composed: none where it was asked for something else"""
-
 
 def main() -> None:
     """Command line."""
     sys.argv[1:] = prepare(sys.argv[1:])
-    with report_errors():
+    with report_errors(_keys):
         if {"-h", "--help"} & set(sys.argv):
             print(__doc__ + "\nEvery key, with its value: python -m rltoolkit.transform_dataset --cfg job")
             return
         import hydra
 
         _publish()
-        hydra.main(version_base=None, config_path="pkg://rltoolkit.conf", config_name="transform")(_composed.append)()
-        for composed in _composed:
-            transform_dataset(composed)
+        composed: list[DictConfig] = []  # none where Hydra was asked for something else
+        hydra.main(version_base=None, config_path="pkg://rltoolkit.conf", config_name="transform")(composed.append)()
+        for one in composed:
+            transform_dataset(one)
 
 
 def transform_dataset(composed: DictConfig) -> None:
@@ -107,6 +105,18 @@ def _publish() -> None:
     schema = dataclasses.make_dataclass("TransformSchema", choices, bases=(Settings,), kw_only=True)
     ConfigStore.instance().store(name="transform_schema", node=schema)
     ConfigStore.instance().store(group="model", name="endpoint", node=compose.config_node(Endpoint), package="model")
+
+
+def _keys() -> list[str]:
+    """Every key that may be given, those of the models left out."""
+    from dataclasses import fields
+
+    from rltoolkit.transform.language_model import Endpoint
+    from rltoolkit.transform.stages import Prompts
+    from rltoolkit.transform.transformation import Settings
+
+    sections = (("", Settings), ("prompts.", Prompts), ("model.", Endpoint))
+    return [prefix + field.name for prefix, section in sections for field in fields(section)] + ["model", "rollout_engine"]
 
 
 def _read(composed: DictConfig) -> tuple[Settings, dict[str, Any] | None, dict[str, Any]]:

@@ -7,7 +7,9 @@ replaced.
 
 from __future__ import annotations
 
+import functools
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -29,22 +31,31 @@ class Algebra:
 
     def __init__(self, workers: int = 2, seconds: float = 2.0) -> None:
         self._seconds = seconds
-        self._pool = WorkerPool(_algebra_worker.__file__, workers, (json.dumps(sys.path),))
+        self._workers = workers
 
     def forms(self, answers: Sequence[str], progress: Callable[[int], None] = lambda done: None) -> list[Form | None]:
         """The form of each answer (see ``answer_form.read_form``); None where none is known. ``progress`` is told how many are done."""
         found: list[Form | None] = []
         for start in range(0, len(answers), CHUNK):
             requests = [{"answer": answer, "seconds": self._seconds} for answer in answers[start : start + CHUNK]]
-            found += [None if reply is None else _form(reply) for reply in self._pool.ask(requests)]
+            found += [None if reply is None else _form(reply) for reply in self._pool().ask(requests)]
             progress(len(found))
         return found
 
     def gives_answer(self, form: Form, answer: str) -> bool | None:
         """Whether the values in the template equal the answer; None where that cannot be told."""
         request = {"template": form.template, "values": form.values, "answer": answer, "seconds": self._seconds}
-        reply: bool | None = self._pool.ask([request])[0]
+        reply: bool | None = self._pool().ask([request])[0]
         return reply
+
+    def _pool(self) -> WorkerPool:
+        return _pool(self._workers, os.getpid())
+
+
+@functools.cache
+def _pool(size: int, process_id: int) -> WorkerPool:
+    """One pool for each size, and a new one after a fork: two programs must not share a worker's pipes."""
+    return WorkerPool(_algebra_worker.__file__, size, (json.dumps(sys.path),))
 
 
 def _form(reply: Mapping[str, Any]) -> Form:
