@@ -147,7 +147,7 @@ def _with_forms(rows: Sequence[Problem], algebra: Algebra) -> list[tuple[Problem
     from rich.progress import Progress
 
     with Progress(transient=True) as bar:
-        task = bar.add_task("reading answers", total=len(rows))
+        task = bar.add_task("reading answers", total=len({row.answer for row in rows}))
         forms = algebra.forms([row.answer for row in rows], lambda done: bar.update(task, completed=done))
     return list(zip(rows, forms, strict=True))
 

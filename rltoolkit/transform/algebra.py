@@ -18,7 +18,7 @@ from rltoolkit.transform import _algebra_worker
 from rltoolkit.transform.answer_form import Form
 from rltoolkit.worker_pool import WorkerPool
 
-CHUNK = 256
+CHUNK = 64
 
 
 class Algebra:
@@ -34,13 +34,16 @@ class Algebra:
         self._workers = workers
 
     def forms(self, answers: Sequence[str], progress: Callable[[int], None] = lambda done: None) -> list[Form | None]:
-        """The form of each answer (see ``answer_form.read_form``); None where none is known. ``progress`` is told how many are done."""
-        found: list[Form | None] = []
-        for start in range(0, len(answers), CHUNK):
-            requests = [{"answer": answer, "seconds": self._seconds} for answer in answers[start : start + CHUNK]]
-            found += [None if reply is None else _form(reply) for reply in self._pool().ask(requests)]
-            progress(len(found))
-        return found
+        """The form of each answer (see ``answer_form.read_form``); None where none is known. ``progress`` is told how many different
+        answers are read."""
+        different = list(dict.fromkeys(answers))
+        known: dict[str, Form | None] = {}
+        for start in range(0, len(different), CHUNK):
+            chunk = different[start : start + CHUNK]
+            replies = self._pool().ask([{"answer": answer, "seconds": self._seconds} for answer in chunk])
+            known |= {answer: _form(reply) if reply else None for answer, reply in zip(chunk, replies, strict=True)}
+            progress(len(known))
+        return [known[answer] for answer in answers]
 
     def gives_answer(self, form: Form, answer: str) -> bool | None:
         """Whether the values in the template equal the answer; None where that cannot be told."""

@@ -14,6 +14,7 @@ algebra comes first here, as it costs no request and cannot be wrong about the i
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import re
 from collections import Counter
@@ -37,7 +38,7 @@ class Problem:
     problem: str
     answer: str
 
-    @property
+    @functools.cached_property
     def id(self) -> str:
         """The same wherever and whenever the row is read."""
         return hashlib.sha256(f"{self.problem}\0{self.answer}".encode()).hexdigest()[:16]

@@ -6,19 +6,19 @@ import pytest
 from rltoolkit import registry
 
 FLOORS = (
-    "__main__ evaluate",
+    "__main__ evaluate transform_dataset",
     "export components",
     "training torchrl",
     "command_line",
     "run",
     "report",
     "old_log_probs",
-    "objective evaluation",
+    "objective evaluation transform",
     "collector",
     "model",
     "policy",
     " ".join(kind for kind in registry.kinds() if kind != "model"),
-    "rollout_batch arithmetic checkpoint_format",
+    "rollout_batch arithmetic checkpoint_format worker_pool",
     "component",
     "registry errors",
 )
@@ -33,8 +33,10 @@ ALLOWED = {
         "rltoolkit.run.sweep_options",
         "rltoolkit.__main__",
         "rltoolkit.command_line",
+        "rltoolkit.transform_dataset",
     ],
-    "omegaconf": ["rltoolkit.run", "rltoolkit.__main__", "rltoolkit.command_line"],
+    "omegaconf": ["rltoolkit.run", "rltoolkit.__main__", "rltoolkit.command_line", "rltoolkit.transform_dataset"],
+    "openai": ["rltoolkit.transform.language_model"],
     "torchrl": ["rltoolkit.torchrl", "rltoolkit.training.data"],
 }
 """Each library, and the packages that may import it."""

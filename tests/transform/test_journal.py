@@ -21,7 +21,8 @@ from rltoolkit.transform.transformation import Table, settle, transform
 KILLS, CONCURRENCY = 10, 8
 PROMPTS = Prompts(
     form="{problem} {answer}",
-    rewrite="Rewrite the problem.\nProblem: {problem}\n{answer} has the form {form}. Keep everything, ask for the value of {combination}. Do not",
+    rewrite="Rewrite the problem.\nProblem: {problem}\n"
+    "{answer} has the form {form}. Keep everything. It is the value of {combination}. Do not",
     solve="{problem}",
 )
 
