@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from rltoolkit.policy.loading import encode, load_tokenizer
 from rltoolkit.rollout_batch import text_list
-from rltoolkit.rollout_engine.base import EngineDied, RolloutEngine, RolloutEngineSpec, Sampling
+from rltoolkit.rollout_engine.base import RolloutEngine, RolloutEngineSpec, Sampling
 from rltoolkit.transform.language_model import RequestRefused
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class EngineModel:
                 texts = await asyncio.get_running_loop().run_in_executor(
                     self._thread, self._generate, [tokens for tokens, _, _ in asked], [seed for _, seed, _ in asked]
                 )
-            except EngineDied as error:
+            except Exception as error:  # whoever asked must not wait for ever
                 for _, _, answered in asked:
                     answered.set_exception(error)
                 continue

@@ -50,7 +50,7 @@ class Outcome:
 
     ``stage`` is where it ended and ``reason`` why; a row that is in the new data set ended in ``answer`` as ``kept`` or in ``check``
     as ``transformed``. ``verification``: ``algebra`` if the integer follows from the original answer, ``solutions`` if only the
-    solutions speak for it.
+    solutions speak for it. ``reply``: what was rejected (of ``check``, the new problem), to see what a prompt lacks.
     """
 
     id: str
@@ -66,6 +66,7 @@ class Outcome:
     verification: str = ""
     right: int = 0
     solutions: int = 0
+    reply: str = ""
 
     @property
     def accepted(self) -> bool:
@@ -76,9 +77,9 @@ class Outcome:
 class Rejected(Exception):
     """Ends a row in a stage for a reason, both short enough to count by."""
 
-    def __init__(self, stage: str, reason: str) -> None:
+    def __init__(self, stage: str, reason: str, reply: str) -> None:
         super().__init__(f"{stage}: {reason}")
-        self.stage, self.reason = stage, reason
+        self.stage, self.reason, self.reply = stage, reason, reply
 
 
 @dataclass(kw_only=True)
@@ -130,7 +131,7 @@ class Stages:
             problem = await self._ask_rewrite(row, form)
             right = await self._check(row, problem, form.integer)
         except Rejected as end:
-            return Outcome(row.id, end.stage, end.reason, row.problem, row.answer, kind=kind)
+            return Outcome(row.id, end.stage, end.reason, row.problem, row.answer, kind=kind, reply=end.reply)
         except RequestRefused:
             return Outcome(row.id, "request", "refused by the model", row.problem, row.answer, kind=kind)
         return Outcome(
@@ -140,7 +141,7 @@ class Stages:
 
     async def _ask_form(self, row: Problem) -> tuple[Form, bool]:
         """A form that the model names, and whether algebra confirms it."""
-        flaw = ""
+        flaw = reply = ""
         for attempt in range(self.attempts):
             reply = await self._ask(row, f"form {attempt}", fill(self.prompts.form, problem=row.problem, answer=row.answer))
             form = parse_form(reply)
@@ -151,20 +152,21 @@ class Stages:
             if gives_answer is not False:
                 return form, bool(gives_answer)
             flaw = "does not give the answer back"
-        raise Rejected("form", flaw)
+        raise Rejected("form", flaw, reply)
 
     async def _ask_rewrite(self, row: Problem, form: Form) -> str:
         prompt = fill(
             self.prompts.rewrite, problem=row.problem, answer=row.answer, form=form.sentence, combination=form.combination
         )
         flaw: str | None = None
+        reply = ""
         for attempt in range(self.attempts):
             reply = await self._ask(row, f"rewrite {attempt}", prompt)
             problem, integer = tagged(reply, "problem"), tagged(reply, "answer")
             flaw = "malformed reply" if not problem or not integer else rewrite_flaw(row, form, problem, integer)
             if flaw is None:
                 return problem
-        raise Rejected("rewrite", flaw or "malformed reply")
+        raise Rejected("rewrite", flaw or "malformed reply", reply)
 
     async def _check(self, row: Problem, problem: str, integer: int) -> int:
         """The number of right solutions. Raises Rejected if there are too few, or if as many agree on something else."""
@@ -173,9 +175,9 @@ class Stages:
         votes = Counter(_VERIFIER.extract(reply) for reply in replies)
         right = votes[str(integer)]
         if any(count >= max(right, 2) for answer, count in votes.items() if answer not in (str(integer), None)):
-            raise Rejected("check", "solutions agree on another integer")
+            raise Rejected("check", "solutions agree on another integer", problem)
         if right < self.required:
-            raise Rejected("check", "too few right solutions")
+            raise Rejected("check", "too few right solutions", problem)
         return right
 
     async def _ask(self, row: Problem, what: str, prompt: str) -> str:

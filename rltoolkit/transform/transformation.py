@@ -206,5 +206,6 @@ def data_rows(table: Table, journal: Journal, template: str) -> list[dict[str, o
         outcome = journal.outcomes[row.id]
         if outcome.accepted:
             values = dataclasses.asdict(outcome)
+            del values["reply"]  # only of rejected rows
             rows.append({"id": values.pop("id"), "prompt": template.replace("{problem}", outcome.problem), **values})
     return rows

@@ -80,6 +80,7 @@ def test_each_reply_has_its_end(server, prompts, algebra, tmp_path, word, stage,
     [outcome], _ = run(server, prompts, algebra, [Problem(problem(7, word), ROOT)], tmp_path, concurrency=1)
     assert (outcome.stage, outcome.reason) == (stage, reason)
     assert outcome.accepted == (reason == "transformed")
+    assert bool(outcome.reply) == (stage in ("rewrite", "check") and reason != "transformed")
     assert server.requests.total() == requests
 
 
