@@ -13,7 +13,7 @@ import sys
 import textwrap
 import types
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from importlib import resources
@@ -70,8 +70,11 @@ def is_verbose() -> bool:
 
 
 @contextmanager
-def report_errors() -> Iterator[None]:
-    """Turn the errors that a user can act on into one message and an exit status; any other is a bug and keeps its traceback."""
+def report_errors(keys: Callable[[], list[str]] | None = None) -> Iterator[None]:
+    """Turn the errors that a user can act on into one message and an exit status; any other is a bug and keeps its traceback.
+
+    ``keys``: all keys of the command's configuration, where it is not a run's.
+    """
     try:
         yield
     except KeyboardInterrupt:
@@ -82,7 +85,7 @@ def report_errors() -> Iterator[None]:
         if status is None or is_verbose():
             raise
         name = f"{type(error).__name__}: " if status == 1 else ""
-        say(f"error: {name}{_worded(error)}")
+        say(f"error: {name}{_worded(error, keys)}")
         sys.exit(status)
 
 
@@ -217,7 +220,7 @@ def _status(error: Exception) -> int | None:
     return 1 if isinstance(error, RunFailed) else None
 
 
-def _worded(error: Exception) -> str:
+def _worded(error: Exception, keys: Callable[[], list[str]] | None) -> str:
     """Hydra's and OmegaConf's messages, with the nearest keys where a key is unknown; others speak for themselves."""
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
@@ -229,8 +232,8 @@ def _worded(error: Exception) -> str:
         return text
     from rltoolkit.run.compose import all_keys
 
-    key = unknown[1]
-    near = [each for each in get_close_matches(key, all_keys(), n=4, cutoff=0.6) if each != key][:3]
-    if key in all_keys():
+    key, known = unknown[1], (keys or all_keys)()
+    near = [each for each in get_close_matches(key, known, n=4, cutoff=0.6) if each != key][:3]
+    if key in known:
         return f"config key '{key}' belongs to a component that is not chosen."
     return f"unknown config key '{key}'." + (f" Did you mean {' or '.join(near)}?" if near else "")

@@ -23,8 +23,8 @@ import torch
 
 from rltoolkit.component import name_of
 from rltoolkit.reward_function import _time_limited_worker
-from rltoolkit.reward_function._worker_pool import WorkerPool
 from rltoolkit.reward_function.base import RewardFunction, Verdict
+from rltoolkit.worker_pool import WorkerPool
 
 WORKERS = 4
 
