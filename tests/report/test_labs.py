@@ -2,6 +2,7 @@
 
 import csv
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +21,8 @@ from rltoolkit.report.labs import (
     until,
 )
 from rltoolkit.run import compose
+
+PUBLISHED = Path(__file__).parents[2] / "experiments" / "labs"
 
 
 @pytest.fixture
@@ -157,3 +160,15 @@ def test_the_experiment_composes_in_every_arm(name):
         run = compose.load(f"+experiment={name}", arm)
         assert run.stamps["experiment"] == name
         assert run.config.trainer.max_steps % run.plan.optimizer_steps_per_rollout == 0  # ends with a whole rollout step
+
+
+@pytest.mark.parametrize(
+    "folder", [file.parent for file in sorted(PUBLISHED.glob("*/results.csv"))], ids=lambda folder: folder.name
+)
+def test_a_published_table_follows_from_its_csv_files_and_the_readme_shows_it(folder, tmp_path):
+    for name in ("results.csv", "curves.csv"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    made = write_report(tmp_path)[0].read_text()
+    assert made == (folder / "table.md").read_text()
+    rows = [line for line in made.splitlines() if line.startswith("|")]
+    assert "\n".join(rows) in (PUBLISHED / "README.md").read_text()
