@@ -68,10 +68,13 @@ def test_a_command(home, command):
 
 def test_the_commands_about_a_run_of_ones_own(home):
     run(home, sys.executable, "-m", "rltoolkit", *SMALL, *TINY, "hydra.run.dir=runs/mine")
-    evaluate, export = (shlex.split(command)[1:] for command in COMMANDS if "runs/mine" in command)
+    evaluate, export, report, rollouts = (shlex.split(command)[1:] for command in COMMANDS if "runs/mine" in command)
     assert "avg@1" in run(home, sys.executable, *evaluate)
     run(home, sys.executable, *export)
     assert (home / "exported" / "model.safetensors").is_file()
+    run(home, sys.executable, *report)
+    assert (home / "runs" / "mine" / "viewer.html").is_file()
+    assert "step 1, prompt" in run(home, sys.executable, *rollouts)
 
 
 def test_the_python_api(home):
