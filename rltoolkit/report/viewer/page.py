@@ -36,7 +36,7 @@ class Curve(NamedTuple):
 
 CURVES = (
     Curve("held-out accuracy", "avg_at_k", percent=True, held_out=True),
-    Curve("accuracy of sampled responses", "sampled_accuracy", percent=True),
+    Curve("sampled accuracy", "sampled_accuracy", percent=True),
     Curve("reward", "sampled_reward"),
     Curve("response length", "sampled_response_length"),
     Curve("truncated", "sampled_truncated", percent=True),
