@@ -79,7 +79,7 @@ def test_filters_narrow_the_list_and_the_first_response_is_shown(show, run_folde
     assert page.inner_text("#count") == "5 of 5 responses"
     assert page.locator("figcaption").all_inner_texts() == [
         "held-out accuracy\n40 %",
-        "accuracy of sampled responses\n50 %",
+        "sampled accuracy\n50 %",
         "entropy\n1.2",
     ]
     page.select_option("#verdict", "wrong")
