@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from rltoolkit.task import JSONLines
+from rltoolkit.task import JSONLines, Message, Problem
 
 REAL = Path(os.environ.get("RLTOOLKIT_DATA", ""), "math500_oai.jsonl")
 ROWS = [{"q": "1+1", "a": {"value": 2}}, {"q": "1/2", "a": {"value": "\\frac12"}}, {"q": "?", "a": {"value": None}}]
@@ -36,7 +36,7 @@ def test_messages_keep_their_roles_and_the_template_wraps_the_last(tmp_path):
     file = tmp_path / "rows.jsonl"
     file.write_text(json.dumps({"prompt": turns, "answer": 2.0}))
     (problem,) = JSONLines(path=str(file), template="{problem} = ?", eval_size=0)("train", seed=0)
-    assert problem == ((("system", "Be brief."), ("user", "1+1 = ?")), "2")
+    assert problem == Problem((Message("system", "Be brief."), Message("user", "1+1 = ?")), "2")
 
 
 def test_an_evaluation_file_is_never_trained_on(tmp_path):
@@ -103,7 +103,7 @@ def test_a_dataset_is_read_through_the_datasets_library(tmp_path, monkeypatch):
     (tmp_path / "hub").mkdir()
     (tmp_path / "hub" / "train.jsonl").write_text('{"prompt": "1+1", "answer": "2"}\n')
     (problem,) = JSONLines(dataset=str(tmp_path / "hub"), eval_size=0)("train", seed=0)
-    assert problem == ((("user", "1+1"),), "2")
+    assert problem == Problem((Message("user", "1+1"),), "2")
     with pytest.raises(FileNotFoundError, match=r"task\.dataset='.*gone' cannot be read .* set task\.path to a local file"):
         JSONLines(dataset=str(tmp_path / "gone"))("train", seed=0)
 
