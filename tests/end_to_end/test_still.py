@@ -31,7 +31,7 @@ def test_the_ratio_stays_one_for_twenty_optimizer_steps(command, cache, tmp_path
         assert float(row["clipped_low"]) == float(row["clipped_high"]) == 0
         assert float(row["mismatch"]) < ROUNDING  # also of groups carried from the rollout step before: its policy was the same
     monkeypatch.setenv("RLTOOLKIT_CACHE", str(cache))
-    before = load_file(Tiny(skill_steps=20, habit_steps=5)(seed=0) / "model.safetensors")
+    before = load_file(Tiny(skill_steps=20, habit_steps=5, max_response=24)(seed=0) / "model.safetensors")
     after = load_file(export(run / "checkpoints" / "step_000020", tmp_path / "exported") / "model.safetensors")
     assert before.keys() == after.keys()
     assert [name for name in before if not torch.equal(before[name], after[name])] == []
