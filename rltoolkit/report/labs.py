@@ -49,7 +49,7 @@ class Laboratory:
 
     title: str
     arms: Mapping[str, str]
-    """A run's label, ``key=value`` or several of them, and what a reader calls it; the first one is what the others are compared with"""
+    """A run's label, ``key=value`` or several of them, and what a reader calls it; the others are compared with the first one"""
     measures: tuple[Measure, ...]
     """the first one is the mechanism's own, which the figure shows for each seed"""
     panels: tuple[Panel, ...]
