@@ -49,7 +49,7 @@ class Laboratory:
 
     title: str
     arms: Mapping[str, str]
-    """``key=value`` as in a run's label, and what a reader calls it; the first one is what the others are compared with"""
+    """A run's label, ``key=value`` or several of them, and what a reader calls it; the others are compared with the first one"""
     measures: tuple[Measure, ...]
     """the first one is the mechanism's own, which the figure shows for each seed"""
     panels: tuple[Panel, ...]
@@ -115,7 +115,7 @@ TRUNCATED_PANEL = Panel(title="Cut off", y="truncated (%)", of=TRUNCATED)
 LABORATORIES: dict[str, Laboratory] = {
     "lab_clip_higher": Laboratory(
         title="Clip-Higher: how soon a rare good strategy spreads",
-        arms={f"clip_strategy.epsilon_high={value}": f"epsilon_high {value}" for value in ("0.2", "0.28", "0.5")},
+        arms={f"clip_strategy.epsilon_high={value}": f"epsilon_high {value}" for value in ("0.2", "0.28", "0.5", "5.0")},
         measures=(
             Measure(title="steps until half are scratchpads", of=until(SCRATCHPADS, 0.5), unit=".0f"),
             Measure(title="scratchpads at the end", of=end_of(SCRATCHPADS)),
@@ -151,6 +151,7 @@ LABORATORIES: dict[str, Laboratory] = {
             Measure(title="zero-variance groups trained on", of=mean_of(ZERO_VARIANCE)),
             Measure(title="gradient noise (std / mean)", of=mean_of(curve("gradient_noise")), unit=".2f"),
             Measure(title="accuracy, mean over the run", of=mean_of(ACCURACY)),
+            Measure(title="accuracy at the end", of=end_of(ACCURACY)),
             Measure(title="tokens until 50 % accuracy", of=until(ACCURACY_BY_TOKENS, 0.5), unit=",.0f"),
         ),
         panels=(
@@ -161,12 +162,15 @@ LABORATORIES: dict[str, Laboratory] = {
     ),
     "lab_overlong_filtering": Laboratory(
         title="Overlong Filtering: sound reasoning that the limit cuts short",
-        arms={"reward_shaper=[]": "without", "reward_shaper=[overlong_filtering]": "overlong filtering"},
+        arms={
+            "advantage_estimator.exclude_masked=false, reward_shaper=[]": "without",
+            "advantage_estimator.exclude_masked=false, reward_shaper=[overlong_filtering]": "filtered from loss",
+            "advantage_estimator.exclude_masked=true, reward_shaper=[overlong_filtering]": "also from mean, std",
+        },
         measures=(
-            Measure(title="sound and cut off, of the wrong", of=cut_off_of_the_wrong),
             Measure(title="scratchpads at the end", of=end_of(SCRATCHPADS)),
             Measure(title="truncated at the end", of=end_of(TRUNCATED)),
-            Measure(title="response length at the end", of=end_of(LENGTH), unit=".1f"),
+            Measure(title="sound and cut off, of the wrong", of=cut_off_of_the_wrong),
             Measure(title="held-out accuracy, with room", of=held_out),
         ),
         panels=(Panel(title="Step by step", y="scratchpads (%)", of=SCRATCHPADS), TRUNCATED_PANEL, ACCURACY_PANEL),
@@ -176,7 +180,8 @@ LABORATORIES: dict[str, Laboratory] = {
         arms={"reward_shaper=[]": "without", "reward_shaper=[soft_overlong_punishment]": "soft punishment"},
         measures=(
             Measure(title="truncated, mean over the run", of=mean_of(TRUNCATED)),
-            Measure(title="response length at the end", of=end_of(LENGTH), unit=".1f"),
+            Measure(title="response length, mean over the run", of=mean_of(LENGTH), unit=".1f"),
+            Measure(title="accuracy, mean over the run", of=mean_of(ACCURACY)),
             Measure(title="accuracy at the end", of=end_of(ACCURACY)),
         ),
         panels=(TRUNCATED_PANEL, LENGTH_PANEL, ACCURACY_PANEL),

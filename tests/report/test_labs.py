@@ -157,7 +157,7 @@ def test_runs_of_something_else_are_no_laboratory(run, write_run, tmp_path):
 @pytest.mark.parametrize("name", LABORATORIES)
 def test_the_experiment_composes_in_every_arm(name):
     for arm in LABORATORIES[name].arms:
-        run = compose.load(f"+experiment={name}", arm)
+        run = compose.load(f"+experiment={name}", *arm.split(", "))
         assert run.stamps["experiment"] == name
         assert run.config.trainer.max_steps % run.plan.optimizer_steps_per_rollout == 0  # ends with a whole rollout step
 
