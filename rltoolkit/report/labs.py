@@ -166,6 +166,7 @@ LABORATORIES: dict[str, Laboratory] = {
             "advantage_estimator.exclude_masked=false, reward_shaper=[]": "without",
             "advantage_estimator.exclude_masked=false, reward_shaper=[overlong_filtering]": "filtered from loss",
             "advantage_estimator.exclude_masked=true, reward_shaper=[overlong_filtering]": "also from mean, std",
+            "advantage_estimator.exclude_masked=true, reward_shaper=[]": "without, again",
         },
         measures=(
             Measure(title="scratchpads at the end", of=end_of(SCRATCHPADS)),
