@@ -115,7 +115,7 @@ TRUNCATED_PANEL = Panel(title="Cut off", y="truncated (%)", of=TRUNCATED)
 LABORATORIES: dict[str, Laboratory] = {
     "lab_clip_higher": Laboratory(
         title="Clip-Higher: how soon a rare good strategy spreads",
-        arms={f"clip_strategy.epsilon_high={value}": f"epsilon_high {value}" for value in ("0.2", "0.28", "0.5", "5.0")},
+        arms={f"clip_strategy.epsilon_high={value}": f"ceiling {1 + value:g}" for value in (0.2, 0.28, 0.5, 5.0)},
         measures=(
             Measure(title="steps until half are scratchpads", of=until(SCRATCHPADS, 0.5), unit=".0f"),
             Measure(title="scratchpads at the end", of=end_of(SCRATCHPADS)),
@@ -166,6 +166,7 @@ LABORATORIES: dict[str, Laboratory] = {
             "advantage_estimator.exclude_masked=false, reward_shaper=[]": "without",
             "advantage_estimator.exclude_masked=false, reward_shaper=[overlong_filtering]": "filtered from loss",
             "advantage_estimator.exclude_masked=true, reward_shaper=[overlong_filtering]": "also from mean, std",
+            "advantage_estimator.exclude_masked=true, reward_shaper=[]": "without, again",
         },
         measures=(
             Measure(title="scratchpads at the end", of=end_of(SCRATCHPADS)),
