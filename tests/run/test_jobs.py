@@ -174,7 +174,9 @@ def test_a_signal_reaches_every_running_job_once_and_waits_for_it(tmp_path, numb
 
 
 def test_a_terminal_that_closes_lets_the_jobs_end_in_order(tmp_path):
+    ours = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # these tests may run under nohup, and a process inherits that
     sweep = subprocess.Popen([sys.executable, "-c", SWEEP, tmp_path, "2", WORKER], stdout=subprocess.PIPE, text=True)
+    signal.signal(signal.SIGHUP, ours)
     wait_for(started(tmp_path, 2))
     sweep.send_signal(signal.SIGHUP)
     output, _ = sweep.communicate(timeout=20)
