@@ -1,12 +1,15 @@
-"""Evaluate a checkpoint or a model on held-out problems.
+"""Evaluate models on held-out problems, side by side.
 
+    python -m rltoolkit.evaluate model=hf model.name_or_path=DIR task=aime_2024  # as the paper does: 32 responses, top-p 0.7
     python -m rltoolkit.evaluate runs/dapo_ablation/naive_grpo/seed_0            # a run: its newest checkpoint
     python -m rltoolkit.evaluate runs/.../checkpoints/step_000256 evaluation.k=32
-    python -m rltoolkit.evaluate runs/... task=gsm8k task.path=FILE              # on another task than it was trained on
-    python -m rltoolkit.evaluate model=hf model.name_or_path=DIR task=gsm8k task.path=FILE
+    python -m rltoolkit.evaluate smollm2_135m DIR runs/... task=math_500         # several; differences are to the first
 
-A checkpoint is evaluated with the configuration of its run, changed by the overrides given. ``--output FILE`` also writes the
-result, protocol included, as JSON.
+A target is a run's folder, one of its checkpoints, a Hugging Face directory or a registered model. A checkpoint is evaluated with the
+configuration of its run. A benchmark brings its own protocol. Overrides given here come before both.
+
+``--output DIR`` (else evaluations/TASK) holds evaluation.json and, for each target, samples.jsonl, asked.json and a heat map of
+problems by samples. The same command goes on where it was interrupted; on a finished folder it prints the table again.
 """
 
 from __future__ import annotations
@@ -17,8 +20,13 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from rltoolkit.command_line import check_choices, prepare, report_errors
+from rltoolkit.command_line import check_choices, prepare, report_errors, say
+
+if TYPE_CHECKING:
+    from rltoolkit.evaluations.scores import Scores
+    from rltoolkit.evaluations.targets import Target
 
 
 def main() -> None:
@@ -26,73 +34,105 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         "python -m rltoolkit.evaluate", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("target", nargs="?", help="a run's folder or one of its checkpoints; without it the configured model")
-    parser.add_argument("--output", type=Path, help="write the result as JSON")
-    arguments, overrides = parser.parse_known_args(prepare(sys.argv[1:]))
-    if arguments.target and "=" in arguments.target:
-        overrides, arguments.target = [arguments.target, *overrides], None
+    parser.add_argument("--output", type=Path, help="where the results go, and are continued")
+    arguments, words = parser.parse_known_args(prepare(sys.argv[1:]))
+    overrides = [word for word in words if "=" in word or word.startswith(("-", "+", "~"))]
     with report_errors():
         check_choices(overrides)
-        evaluate_target(Path(arguments.target) if arguments.target else None, overrides, arguments.output)
+        evaluate_targets([word for word in words if word not in overrides], overrides, arguments.output)
 
 
-def evaluate_target(target: Path | None, overrides: Sequence[str], output: Path | None) -> None:
-    """Load, evaluate, print. Raises ConfigError for a target that is no run and no checkpoint."""
-    from rich.console import Console
-    from rich.progress import Progress
+def evaluate_targets(words: Sequence[str], overrides: Sequence[str], output: Path | None) -> None:
+    """Sample, score, compare, print. Raises ConfigError before anything loads for a target or a configuration that cannot be."""
+    from rltoolkit.component import name_of
+    from rltoolkit.evaluations.targets import resolve
 
-    from rltoolkit.component import label
-    from rltoolkit.errors import ConfigError
-    from rltoolkit.evaluation import evaluate
-    from rltoolkit.export import export
-    from rltoolkit.run import compose
-    from rltoolkit.run.folder import newest_checkpoint, read_run
-    from rltoolkit.training.evaluator import EVALUATION_SEED
-    from rltoolkit.training.loading import encode, load_model, load_problems, start_engine
+    targets = resolve(words, overrides)
+    folder = output or Path("evaluations") / name_of(targets[0].task)
+    results = {target.name: _evaluated(target, folder / target.name) for target in targets}
+    _write(folder, results)
+    _print(folder, {name: scores for name, (scores, _) in results.items()})
 
-    checkpoint = None
-    if target is not None:
-        checkpoint = newest_checkpoint(target) or target
-        record = read_run(checkpoint.parent.parent)
-        if not record:
-            raise ConfigError(f"{target}: neither a run's folder with a checkpoint nor a checkpoint of a run")
-        overrides = [*_still_valid(record["overrides"], overrides), *overrides]
-    run = compose.load(*overrides)
-    problems = load_problems(run, "eval")
-    with tempfile.TemporaryDirectory() as folder:
-        model_path = export(checkpoint, Path(folder) / "model") if checkpoint is not None else load_model(run)
-        held_out = encode(run, problems, model_path, "held-out")
-        engine = start_engine(run, model_path)
+
+def _evaluated(target: Target, folder: Path) -> tuple[Scores, dict[str, Any]]:
+    """One model's scores, and what it was asked; samples what the folder lacks."""
+    from rltoolkit.evaluations.heat_map import write_heat_map
+    from rltoolkit.evaluations.samples import SampleFile
+    from rltoolkit.evaluations.scores import score
+    from rltoolkit.reward_function.base import extractor_of
+    from rltoolkit.training.loading import encode, load_problems
+
+    problems = load_problems(target.run, "eval")
+    with tempfile.TemporaryDirectory() as scratch:
+        model_path = target.model_path(Path(scratch))
+        held_out = encode(target.run, problems, model_path, "held-out")
+        asked = target.asked(held_out, model_path)
+        file = SampleFile(folder, asked)
         try:
-            with Progress(transient=True) as bar:
-                task = bar.add_task("problems", total=len(held_out))
-                result = evaluate(
-                    engine,
-                    held_out,
-                    run.verifier,
-                    k=run.config.evaluation.k,
-                    sampling=run.config.evaluation.sampling,
-                    seed=EVALUATION_SEED,
-                    progress=lambda done: bar.update(task, completed=done),
-                )
+            _sample(target, held_out, model_path, file)
+        except KeyboardInterrupt:
+            say(f"{target.name}: {len(file.groups)} of {len(held_out)} problems are done; the same command goes on with {folder}")
+            raise
         finally:
-            engine.close()
-    what = str(checkpoint) if checkpoint else label(run.components.model)
-    Console().print(f"held-out, {what}: {result.line()}", highlight=False)
-    if output is not None:
-        stamped = {"checkpoint": str(checkpoint) if checkpoint else None, "model": repr(run.components.model), **result.row()}
-        output.write_text(json.dumps(stamped, indent=2))
+            file.close()
+    write_heat_map(file.groups, f"{target.name}: {len(held_out)} problems, {asked['k']} samples each", folder)
+    difficulties = {problem.index: problem.difficulty for problem in held_out}
+    return score(file.groups, difficulties, votes=extractor_of(target.run.verifier) is not None), asked
 
 
-def _still_valid(before: Sequence[str], overrides: Sequence[str]) -> list[str]:
-    """The overrides of a run that go with new ones: those of a component that is replaced do not, nor do Hydra's own."""
-    chosen = {override.partition("=")[0].lstrip("+") for override in overrides if "=" in override}
-    replaced = tuple(f"{group}." for group in chosen if "." not in group)
-    return [
-        override
-        for override in before
-        if not override.lstrip("+~").startswith(("hydra", *replaced)) and override.partition("=")[0].lstrip("+") not in chosen
-    ]
+def _sample(target: Target, problems: Sequence[Any], model_path: Path, file: Any) -> None:
+    """Start an engine, if anything is left to sample, with a progress bar."""
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
+
+    from rltoolkit.evaluations.sampling import sample_problems
+    from rltoolkit.training.evaluator import EVALUATION_SEED
+    from rltoolkit.training.loading import start_engine
+
+    if len(file.groups) == len(problems):
+        return
+    if file.groups:
+        say(f"{target.name}: goes on after {len(file.groups)} of {len(problems)} problems")
+    engine = start_engine(target.run, model_path)
+    settings = target.run.config.evaluation
+    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    try:
+        with Progress(*columns, transient=True, console=Console(stderr=True)) as bar:
+            task = bar.add_task(f"{target.name}, problems", total=len(problems), completed=len(file.groups))
+            sample_problems(
+                engine, problems, target.run.verifier, file, k=settings.k, sampling=settings.sampling, seed=EVALUATION_SEED,
+                progress=lambda done: bar.update(task, completed=done),
+            )  # fmt: skip
+    finally:
+        engine.close()
+
+
+def _write(folder: Path, results: dict[str, tuple[Scores, dict[str, Any]]]) -> None:
+    """evaluation.json: every number with what it rests on."""
+    from rltoolkit.evaluations.scores import difference_record, differences
+    from rltoolkit.run.folder import git_revision, versions
+
+    against_first = [difference_record(each) for each in differences([scores for scores, _ in results.values()])]
+    record = {
+        "models": {name: {"asked": asked, **scores.record()} for name, (scores, asked) in results.items()},
+        "differences_to_the_first": dict(zip(list(results)[1:], against_first, strict=True)),
+        "packages": versions(),
+        "git_revision": git_revision(),
+    }
+    (folder / "evaluation.json").write_text(json.dumps(record, indent=2))
+
+
+def _print(folder: Path, scores: dict[str, Scores]) -> None:
+    from rich.console import Console
+
+    from rltoolkit.evaluations.scores import differences
+    from rltoolkit.evaluations.table import notes, tables
+
+    console, against_first = Console(), differences(list(scores.values()))
+    for table in tables(scores, against_first):
+        console.print(table)
+    for note in [*notes(against_first, next(iter(scores))), f"{folder}: evaluation.json, samples and heat maps"]:
+        console.print(note, highlight=False, markup=False, style="dim")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     avg@k  = mean over problems of (right responses / responses)
     pass@k = mean over problems of 1 - C(n - c, k) / C(n, k),   c right ones among n responses
-    cons@k = share of problems whose most frequent extracted answer is right
+    cons@k = mean over problems of the share of right answers among the most frequent extracted ones: 0 or 1, ties apart
 
 The paper samples every problem k = 32 times at temperature 1.0 and top-p 0.7. What was asked (sampling, verifier) is part of
 the result, since numbers of different protocols do not compare.
@@ -50,7 +50,12 @@ def avg_at_k(correct: ArrayLike) -> Estimate:
 
 
 def pass_at_k(correct: ArrayLike, k: int) -> Estimate:
-    """Chance that at least one of k responses is right, unbiased from n >= k of them: ``correct`` [problems, n] bool.
+    """Chance that at least one of k responses is right: ``correct`` [problems, n] bool. Raises ValueError as ``pass_chances`` does."""
+    return bootstrap(pass_chances(correct, k))
+
+
+def pass_chances(correct: ArrayLike, k: int) -> list[float]:
+    """pass@k of each problem, unbiased from n >= k responses: ``correct`` [problems, n] bool.
 
     Raises:
         ValueError: k is not in [1, n].
@@ -59,15 +64,20 @@ def pass_at_k(correct: ArrayLike, k: int) -> Estimate:
     n = verdicts.shape[1]
     if not 1 <= k <= n:
         raise ValueError(f"pass@k: k={k} must be in [1, {n}], the number of responses to each problem")
-    return bootstrap([1 - math.comb(n - int(c), k) / math.comb(n, k) for c in verdicts.sum(1)])
+    return [1 - math.comb(n - int(c), k) / math.comb(n, k) for c in verdicts.sum(1)]
 
 
 def cons_at_k(answers: Sequence[Sequence[str | None]], correct: ArrayLike) -> Estimate:
-    """Accuracy of the majority vote: ``answers`` [problems][k] extracted (None: nothing found), ``correct`` [problems, k].
+    """Accuracy of the majority vote: ``answers`` [problems][k] extracted (None: nothing found), ``correct`` [problems, k]."""
+    return bootstrap(majority_votes(answers, correct))
 
-    Responses without an answer do not vote; of equally frequent answers the first one seen wins.
+
+def majority_votes(answers: Sequence[Sequence[str | None]], correct: ArrayLike) -> list[float]:
+    """cons@k of each problem; see ``cons_at_k``.
+
+    Responses without an answer do not vote. Ties are split: of m equally frequent answers each counts 1 / m, as if one were drawn.
     """
-    return bootstrap([_vote_is_right(*problem) for problem in zip(answers, _verdicts(correct), strict=True)])
+    return [_vote(*problem) for problem in zip(answers, _verdicts(correct), strict=True)]
 
 
 def bootstrap(scores: ArrayLike) -> Estimate:
@@ -174,7 +184,7 @@ def evaluate(
     if not problems or k < 1:
         raise ValueError(f"an evaluation needs at least one problem and k >= 1; got {len(problems)} problems and k={k}")
     start = time.perf_counter()
-    seeds = np.random.SeedSequence(seed).generate_state(len(problems)).tolist()
+    seeds = problem_seeds(seed, len(problems))
     mine, judged = range(rank, len(problems), world_size), list[Judged]()
     for first in range(0, len(mine), CHUNK_PROMPTS):
         chunk = mine[first : first + CHUNK_PROMPTS]
@@ -200,6 +210,11 @@ def evaluate(
         reward_function=described(reward_function),
         sampling=sampling,
     )
+
+
+def problem_seeds(seed: int, count: int) -> list[int]:
+    """The seed of each problem, by its place alone; the engine makes one of each response from it and the response's number."""
+    return np.random.SeedSequence(seed).generate_state(count).tolist()
 
 
 def _judge(rollouts: TensorDict, answers: Sequence[str], reward_function: RewardFunction) -> list[Judged]:
@@ -228,9 +243,8 @@ def _verdicts(correct: ArrayLike) -> np.ndarray:
     return verdicts
 
 
-def _vote_is_right(answers: Sequence[str | None], correct: np.ndarray) -> bool:
+def _vote(answers: Sequence[str | None], correct: np.ndarray) -> float:
     votes = Counter(answer for answer in answers if answer is not None)
-    if not votes:
-        return False
-    winner, _ = votes.most_common(1)[0]  # equal counts come in the order first seen
-    return bool(correct[list(answers).index(winner)])
+    most = max(votes.values(), default=0)
+    winners = [answer for answer, count in votes.items() if count == most]
+    return sum(bool(correct[list(answers).index(winner)]) for winner in winners) / max(1, len(winners))

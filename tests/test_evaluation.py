@@ -36,8 +36,10 @@ def test_pass_at_k_is_unbiased():
     [
         (["7", "8", "7"], [True, False, True], 1),  # two of three
         (["8", "8", "7"], [False, False, True], 0),
-        (["7", "8"], [True, False], 1),  # a tie: the first seen wins
-        (["8", "7"], [False, True], 0),
+        (["7", "8"], [True, False], 1 / 2),  # a tie is split, whichever came first
+        (["8", "7"], [False, True], 1 / 2),
+        (["8", "7", "9", "8", "7"], [False, True, False, False, True], 1 / 2),  # 8 and 7 twice each
+        (["7", "8", "9"], [True, False, False], 1 / 3),
         ([None, None, "7"], [False, False, True], 1),  # no answer, no vote
         ([None, None], [False, False], 0),
     ],

@@ -110,8 +110,8 @@ class RunFolder:
             "sampling": config["sampling"],
             "evaluation": config["evaluation"],
             "python": platform.python_version(),
-            "packages": _versions(),
-            "git_revision": _git_revision(),
+            "packages": versions(),
+            "git_revision": git_revision(),
             "config": config,
             **more,
         }
@@ -166,7 +166,7 @@ def _flatten(config: Any, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
     """Of the packages that numbers depend on, and of the plug-ins."""
     found = {}
     plugins = [entry_point.dist.name for entry_point in entry_points(group=ENTRY_POINT_GROUP) if entry_point.dist]
@@ -178,7 +178,7 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _git_revision() -> str | None:
+def git_revision() -> str | None:
     """Revision of the source tree that the package is run from; None outside a checkout."""
     here = Path(__file__).parent
     result = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=here, capture_output=True, text=True, check=False)

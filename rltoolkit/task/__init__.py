@@ -2,7 +2,7 @@
 
 from rltoolkit.task.aime_2024 import AIME2024
 from rltoolkit.task.aime_2025 import AIME2025
-from rltoolkit.task.base import Message, Problem, Split, Task
+from rltoolkit.task.base import EvaluationProtocol, Message, Problem, Split, Task
 from rltoolkit.task.chat_arithmetic import ChatArithmetic
 from rltoolkit.task.countdown import Countdown
 from rltoolkit.task.dapo_math_17k import DAPOMath17K
@@ -19,6 +19,7 @@ __all__ = [
     "ChatArithmetic",
     "Countdown",
     "DAPOMath17K",
+    "EvaluationProtocol",
     "IntegerArithmetic",
     "JSONLines",
     "Message",

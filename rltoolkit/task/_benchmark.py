@@ -1,4 +1,4 @@
-"""Benchmarks: problems to evaluate on and never to train on, each once; how often it is sampled (k) is the evaluation's business."""
+"""Benchmarks: problems to evaluate on and never to train on, each once, and the protocol to evaluate by."""
 
 from __future__ import annotations
 
@@ -10,13 +10,20 @@ from rltoolkit.component import check, label, name_of
 from rltoolkit.task._cleaning import drop_duplicates, drop_non_integers, finish, normalize_integer
 from rltoolkit.task._table import Row, read_rows
 from rltoolkit.task._template import PAPER_TEMPLATE, bare, fill
-from rltoolkit.task.base import Message, Problem, Split
+from rltoolkit.task.base import EvaluationProtocol, Message, Problem, Split
+
+AIME_PROTOCOL = EvaluationProtocol(
+    k=32, temperature=1.0, top_p=0.7, max_new_tokens=20480, max_prompt_tokens=2048, problems=30, reward_function="integer_answer"
+)
+"""DAPO, arXiv:2503.14476, section 4.1: avg@32 at temperature 1.0 and top-p 0.7; 16,384 expected tokens and 4,096 more at most. Prompts
+as long as the released script allows."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Benchmark:
     """What the benchmarks share; each names its own data set."""
 
+    protocol: ClassVar[EvaluationProtocol] = AIME_PROTOCOL
     hub_split: ClassVar[str] = "test"
     keep_non_integer: ClassVar[bool] = False
 

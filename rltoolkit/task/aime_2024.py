@@ -1,7 +1,7 @@
 """AIME 2024: the 30 problems of both contests of 2024, on which the paper evaluates.
 
 Reads the released evaluation file (every problem 32 times, the paper's template in place), and rows with ``problem`` and
-``expected_answer`` or ``answer``.
+``expected_answer`` or ``answer``. Evaluated as in the paper: 32 responses to each problem, temperature 1.0, top-p 0.7.
 
 Source: DAPO, arXiv:2503.14476, section 4.1; BytedTsinghua-SIA/AIME-2024. Config: ``task=aime_2024``.
 """

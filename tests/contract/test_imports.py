@@ -7,6 +7,7 @@ from rltoolkit import registry
 
 FLOORS = (
     "__main__ evaluate rollouts transform_dataset",
+    "evaluations",
     "export components",
     "training torchrl",
     "command_line",

@@ -13,8 +13,8 @@ BASE = ["+experiment=grpo", "rollout_engine=transformers", "task.max_operands=2"
 
 
 def result(path: Path) -> tuple[float, float]:
-    found = json.loads(path.read_text())
-    return found["avg_at_k"], found["response_length"]
+    (found,) = json.loads((path / "evaluation.json").read_text())["models"].values()
+    return found["avg_at_k"]["mean"], found["response_length"]
 
 
 def test_the_last_evaluation_is_of_the_weights_that_the_run_ends_with(command, tmp_path):
@@ -31,18 +31,19 @@ def test_the_last_evaluation_is_of_the_weights_that_the_run_ends_with(command, t
     assert (first["optimizer_step"], last["optimizer_step"]) == ("0", "3")
     assert first["response_length"] != last["response_length"]
     assert "sync_gap" not in table(run / "metrics.csv")[0]  # the rollout step did not end, so nothing was sent until the end
-    evaluated = command(run, "--output", tmp_path / "evaluated.json", module="rltoolkit.evaluate", small=False)
+    evaluated = command(run, "--output", tmp_path / "evaluated", module="rltoolkit.evaluate", small=False)
     assert evaluated.returncode == 0, evaluated.stdout + evaluated.stderr
-    assert result(tmp_path / "evaluated.json") == pytest.approx((float(last["avg_at_k"]), float(last["response_length"])))
+    assert result(tmp_path / "evaluated") == pytest.approx((float(last["avg_at_k"]), float(last["response_length"])))
     assert not (run / "rollouts").exists()  # log_rollouts_every=0
 
     # on another task, whose keys are not those that the run was given
     sums = tmp_path / "sums.jsonl"
     sums.write_text("".join(json.dumps({"prompt": f"{n}+1=", "answer": str(n + 1)}) + "\n" for n in range(6)))
-    other = command(run, "task=json_lines", f"task.path={sums}", "task.eval_size=3", "--output", tmp_path / "other.json",
+    other = command(run, "task=json_lines", f"task.path={sums}", "task.eval_size=3", "--output", tmp_path / "other",
                     module="rltoolkit.evaluate", small=False)  # fmt: skip
     assert other.returncode == 0, other.stdout + other.stderr
-    assert json.loads((tmp_path / "other.json").read_text())["problems"] == 3
+    (found,) = json.loads((tmp_path / "other" / "evaluation.json").read_text())["models"].values()
+    assert found["problems"] == 3
 
 
 def test_ctrl_c_during_the_last_evaluation_costs_the_evaluation_alone(command, tmp_path):

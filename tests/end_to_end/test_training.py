@@ -43,10 +43,11 @@ def test_dapo_through_vllm(command, tmp_path):
     again = command("+experiment=dapo", "trainer.max_steps=4", f"hydra.run.dir={run}")
     assert "nothing to do" in again.stdout
 
-    evaluated = command(run, "--output", tmp_path / "result.json", module="rltoolkit.evaluate", small=False)
+    evaluated = command(run, "--output", tmp_path / "result", module="rltoolkit.evaluate", small=False)
     assert evaluated.returncode == 0, evaluated.stdout + evaluated.stderr
     # the exported checkpoint answers as the policy did at the end of the run: same seeds, same accuracy
-    assert json.loads((tmp_path / "result.json").read_text())["avg_at_k"] == pytest.approx(
+    (found,) = json.loads((tmp_path / "result" / "evaluation.json").read_text())["models"].values()
+    assert found["avg_at_k"]["mean"] == pytest.approx(
         float(table(run / "evaluations.csv")[-1]["avg_at_k"])
     )
     # a chat model's end of a turn stands in its generation config alone: the model's config knows one stop token, this one two

@@ -1,0 +1,1 @@
+"""``python -m rltoolkit.evaluate``: benchmarks sampled response by response, resumed, scored, drawn, and models compared."""
