@@ -51,7 +51,7 @@ def test_no_key_is_suggested_for_itself(refusal):
 
 def test_a_key_can_be_typed_as_the_message_prints_it(refusal):
     _, said = refusal("+experiment=dapo", "cache_length=64")
-    printed = re.search(r"reward_shaper\S+=56", said)[0]
+    printed = re.search(r"reward_shaper\S+=64", said)[0]
     assert printed == "reward_shaper.soft_overlong_punishment.cache_length=64"
     run = rltoolkit.load("+experiment=dapo", printed.replace("=64", "=9"))
     assert [shaper.cache_length for shaper in run.components.reward_shaper if shaper.name == "soft_overlong_punishment"] == [9]
