@@ -14,10 +14,10 @@ from lightning.pytorch.loggers import Logger
 from rich.console import Console
 
 from rltoolkit.errors import ConfigError
+from rltoolkit.plan import require_fit
 from rltoolkit.policy.loading import load_tokenizer
 from rltoolkit.report import write_run_figures, write_viewer
 from rltoolkit.run.folder import RunFolder, newest_checkpoint
-from rltoolkit.run.hardware import validate_hardware
 from rltoolkit.run.process import is_first_process
 from rltoolkit.run.run import Run
 from rltoolkit.training import ranks
@@ -75,7 +75,7 @@ def train(run: Run, folder: Path | str, console: Console | None = None) -> Resul
     """
     console = console or Console(quiet=not is_first_process())
     quiet_lightning()
-    validate_hardware(run.config)
+    require_fit(run)
     ranks.join()
     home = RunFolder(Path(ranks.agree(Path(folder).absolute)), run)
     start = ranks.agree(home.open)

@@ -9,6 +9,7 @@ FLOORS = (
     "__main__ evaluate rollouts transform_dataset",
     "export components",
     "training torchrl",
+    "plan",
     "command_line",
     "run",
     "report",
