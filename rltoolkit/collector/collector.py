@@ -21,12 +21,11 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from rltoolkit.advantage_estimator.base import AdvantageEstimator
 from rltoolkit.collector.counters import Counters
-from rltoolkit.collector.prompt_stream import EncodedProblem, PromptState, PromptStream
+from rltoolkit.collector.prompt_stream import EncodedProblem, PromptStream
 from rltoolkit.collector.refill import AT_LIMIT, Refill
 from rltoolkit.collector.schedule import Schedule
 from rltoolkit.collector.step import CollectedStep, CollectorState, Group
@@ -161,7 +160,9 @@ class Collector:
                 accepted=ACCEPTANCE_MEMORY * state.accepted + sum(group.keep for group in generated),
                 judged=ACCEPTANCE_MEMORY * state.judged + len(generated),
                 carried=tuple(surplus),
-                prompts=self._observed(generated),
+                prompts=self.prompts.observe(
+                    state.prompts, [int(group.rollouts["correct"].sum()) for group in generated], self.group_size
+                ),
             ),
         )
 
@@ -190,7 +191,9 @@ class Collector:
         """
         first, carry = self._state.position, self.refill.carry_surplus
         limit = self.refill.max_generation_batches * self.prompts_per_step if needed > 0 else 0
-        self.prompts.begin_step(self._state.prompts, first, limit, agree=lambda order: self.all_gather(order)[0])
+        self.prompts.begin_step(
+            self._state.prompts, first, limit, agree=lambda order: self.all_gather(order if self.rank == 0 else None)[0]
+        )
         schedule = Schedule(
             needed=needed,
             limit=limit,
@@ -286,11 +289,6 @@ class Collector:
                 f"easier or harder, raise the limit, or set collector.at_limit={' or '.join(others)}"
             )
         return chosen
-
-    def _observed(self, generated: list[Group]) -> PromptState:
-        """What is known of the prompts once these groups are; every rank has all of them."""
-        correct = np.array([int(group.rollouts["correct"].sum()) for group in generated], dtype=np.int64)
-        return self.prompts.observe(self._state.prompts, correct, np.full(len(generated), self.group_size, dtype=np.int64))
 
     def _count(self, counters: Counters, generated: list[Group]) -> None:
         counters.generated_groups = len(generated)

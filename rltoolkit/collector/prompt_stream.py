@@ -122,11 +122,12 @@ class PromptStream:
         """The problem at a position of the current rollout step."""
         return self._problems[self._order[position - self._first]]
 
-    def observe(self, state: PromptState, correct: Integers, group_size: Integers) -> PromptState:
-        """The state after the first n groups of the current rollout step, [n], had so many of their responses right."""
+    def observe(self, state: PromptState, correct: Sequence[int], group_size: int) -> PromptState:
+        """The state after the first groups of the current rollout step had so many of their responses right."""
         asked, problem_index = state.asked.copy(), self._order[: len(correct)]
         asked[problem_index] = True
-        return PromptState(asked=asked, learned=self._sampler.observe(state.learned, problem_index, correct, group_size))
+        right, responses = np.array(correct, dtype=np.int64), np.full(len(correct), group_size, dtype=np.int64)
+        return PromptState(asked=asked, learned=self._sampler.observe(state.learned, problem_index, right, responses))
 
     def metrics(self, state: PromptState) -> dict[str, float]:
         """How much of the task was sampled, and what the prompt sampler has learned."""
