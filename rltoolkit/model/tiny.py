@@ -63,7 +63,7 @@ class Tiny:
     scratchpad_prior: float = 0.12
     rambling: float = 0.8
     persistence: float = 0.65
-    max_response: int = follows("sampling.max_new_tokens", 56)
+    max_response: int = follows("sampling.max_new_tokens", 64)
     max_operands: int = 6
     max_operand: int = 12
     limit: int = 50

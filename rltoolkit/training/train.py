@@ -15,7 +15,7 @@ from rich.console import Console
 
 from rltoolkit.errors import ConfigError
 from rltoolkit.policy.loading import load_tokenizer
-from rltoolkit.report import write_run_figures
+from rltoolkit.report import write_run_figures, write_viewer
 from rltoolkit.run.folder import RunFolder, newest_checkpoint
 from rltoolkit.run.hardware import validate_hardware
 from rltoolkit.run.process import is_first_process
@@ -104,7 +104,9 @@ def train(run: Run, folder: Path | str, console: Console | None = None) -> Resul
         return result
     if is_first_process():
         log_figures(loggers, write_run_figures(home.path), step=run.config.trainer.max_steps)
-    console.print(f"finished; metrics, evaluations, figures and checkpoints are in {home.path}")
+        if any((home.path / "rollouts").glob("step_*.jsonl")):
+            write_viewer(home.path)
+    console.print(f"finished; metrics, evaluations, figures, responses (viewer.html) and checkpoints are in {home.path}")
     return _result("finished", 0, home.path)
 
 

@@ -31,6 +31,7 @@ def test_dapo_through_vllm(command, tmp_path):
     assert not without_meaning(evaluated, EVALUATIONS)
     assert {f"avg_at_k_difficulty_{operands}" for operands in range(2, 7)} <= evaluated.keys()
     assert (run / "figures" / "overview.png").stat().st_size > 10_000
+    assert "<title>" in (run / "viewer.html").read_text()
     sampled = [json.loads(line) for line in (run / "rollouts" / "step_00001.jsonl").read_text().splitlines()]
     assert {"response", "answer", "correct", "reward", "advantage"} <= sampled[0].keys()
     # what a person sees: the table with the derived numbers, and none of the libraries' chatter
