@@ -182,7 +182,8 @@ class Collector:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue where ``state_dict`` was taken. Raises ConfigError for the state of another task or prompt sampler."""
         carried = tuple(Group(**group) for group in state["carried"])
-        self._state = CollectorState(**{**state, "carried": carried, "prompts": self.prompts.load_state_dict(state["prompts"])})
+        prompts = self.prompts.load_state_dict(state.get("prompts", {}))
+        self._state = CollectorState(**{**state, "carried": carried, "prompts": prompts})
 
     def _sample(self, needed: int) -> tuple[list[Group], int]:
         """The next groups of the stream, ``needed`` of them kept unless the limit is reached, shared among the ranks.

@@ -147,9 +147,10 @@ class PromptStream:
 
     def load_state_dict(self, saved: dict[str, Any]) -> PromptState:
         """The state that ``state_dict`` has written. Raises ConfigError for that of another task or sampler."""
-        if saved["of"] != self.description:
+        of = saved.get("of", "an earlier version of rltoolkit")
+        if of != self.description:
             raise ConfigError(
-                f"the checkpoint's prompts are those of {saved['of']}, this run's of {self.description}. Continue with the "
+                f"the checkpoint's prompts are those of {of}, this run's of {self.description}. Continue with the "
                 "checkpoint's task and sampler, or begin anew in another folder"
             )
         return PromptState(asked=saved["asked"], learned=saved["learned"])

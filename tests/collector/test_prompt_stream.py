@@ -89,6 +89,8 @@ def test_a_state_of_another_task_or_sampler_is_refused_by_name():
             ConfigError, match=rf"checkpoint's prompts are those of prompt_sampler=thompson on 3 problems .*{this}"
         ):
             PromptStream(problems, sampler, seed=0).load_state_dict(state)
+    with pytest.raises(ConfigError, match="those of an earlier version of rltoolkit"):
+        saved.load_state_dict({})
 
 
 def asked(*prompts):
