@@ -6,7 +6,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.utils.checkpoint import checkpoint
 
 if TYPE_CHECKING:
     from torch import nn
@@ -36,5 +35,7 @@ def recompute_layers(causal_lm: Any) -> None:
 
     Source: Chen et al. 2016, arXiv:1604.06174. Raises what ``decoder_layers`` raises.
     """
+    from torch.utils.checkpoint import checkpoint  # here: the command line defers torch, and this would load a part of it
+
     for layer in decoder_layers(causal_lm):
         layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)

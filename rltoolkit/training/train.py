@@ -87,7 +87,8 @@ def train(run: Run, folder: Path | str, console: Console | None = None) -> Resul
         loggers = [_made(logger, home.path) for logger in run.config.logger.values()]
         received = fit(run, home.path, start.checkpoint, console, loggers)
         home.write("interrupted" if received else "finished")
-    except ConfigError:
+    except ConfigError as error:
+        home.write("failed", error=f"{type(error).__name__}: {error}")  # a folder that was there before keeps it
         home.discard()
         raise
     except BaseException as error:

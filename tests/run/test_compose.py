@@ -50,10 +50,14 @@ def test_what_the_experiments_choose(experiment, chosen):
     assert (name_of(parts.clip_strategy), name_of(parts.loss_aggregator), *lists) == chosen
 
 
+SWEEPS = ("dapo_ablation", "dapo_ablation_smollm2", "dapo_leave_one_out", "prompt_selection")
+"""Experiments whose own key is Hydra's."""
+
+
 @pytest.mark.parametrize("group", ["experiment", "ablation"])
 def test_every_option_of_a_group_composes(group):
     for name in options(group):
-        if name not in ("dapo_ablation", "dapo_ablation_smollm2", "dapo_leave_one_out"):  # sweeps: their own key is Hydra's
+        if name not in SWEEPS:
             run = load(f"+{group}={name}")
             assert run.stamps[group] == name
 
@@ -84,7 +88,14 @@ def test_the_paper_preset_holds_the_papers_numbers():
 def test_each_row_changes_exactly_one_thing():
     def components(row):
         cfg = composed(f"+ablation={row}")
-        kinds = ("advantage_estimator", "clip_strategy", "loss_aggregator", "kl_penalty", "importance_correction")
+        kinds = (
+            "prompt_sampler",
+            "advantage_estimator",
+            "clip_strategy",
+            "loss_aggregator",
+            "kl_penalty",
+            "importance_correction",
+        )
         chosen = {kind: cfg[kind]._target_ for kind in kinds}
         return chosen | {kind: tuple(cfg[kind]) for kind in registry.SEVERAL}
 
