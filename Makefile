@@ -31,9 +31,9 @@ ablation: setup
 train: setup
 	$(BIN)/python -m rltoolkit +experiment=dapo
 
-# One thread: the models of the tests are so small that threads mostly wait for each other.
+# One thread: the models of the tests are so small that threads mostly wait for each other. Two processes: for two cores.
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: setup
 	$(BIN)/ruff check .

@@ -79,6 +79,7 @@ def time_parts(overrides: list[str]) -> dict[str, list[float]]:
         policy = policy.bfloat16()
     problems = encode(run, load_problems(run, "train"), model_path, "training")
     stream = PromptStream(problems, run.components.prompt_sampler, config.seed)
+    stream.begin_step(stream.start(), 0, STEPS * config.prompts_per_step)
     optimizer = torch.optim.AdamW(policy.parameters(), lr=0.0, weight_decay=0.0, fused=True)
     engine = start_engine(run, model_path)
     budget = max(config.trainer.micro_batch_tokens // (config.sampling.max_prompt_tokens + config.sampling.max_new_tokens), 1)

@@ -64,9 +64,6 @@ def _job(composed: DictConfig) -> None:
 
 def _train(run: Run, folder: Path) -> int:
     """Returns the exit status."""
-    from rltoolkit.run.hardware import validate_hardware
-
-    validate_hardware(run.config)  # before the imports below, which take seconds
     from rltoolkit.training.train import train
 
     result = train(run, folder)

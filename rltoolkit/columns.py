@@ -79,7 +79,18 @@ METRICS: dict[str, Column] = {
     "generated_tokens": Column(_ROLLOUT, "tokens sampled"),
     "trained_tokens": Column(_ROLLOUT, "tokens trained on"),
     "acceptance_rate": Column(_ROLLOUT, "share of the sampled groups that passed the filters"),
+    "generated_per_trained_group": Column(_ROLLOUT, "groups sampled for each one trained on"),
     "generated_per_trained_token": Column(_ROLLOUT, "tokens sampled for each one trained on"),
+    # what the prompt sampler knows
+    "prompts_asked": Column(_RUN, "distinct training prompts of which a group was sampled: the coverage of the task"),
+    "prompts_retired": Column(_RUN, "prompt_sampler=retire_solved: prompts that are never asked again"),
+    "prompts_p_easy": Column(_RUN, "prompt_sampler=greso: chance to be asked after one group that was all right"),
+    "prompts_p_hard": Column(_RUN, "prompt_sampler=greso: chance to be asked after one group that was all wrong"),
+    "prompts_pool_*": Column(_RUN, "prompt_sampler=difficulty_pools: prompts in this pool, a column for each"),
+    "prompts_pass_rate_error": Column(_SAMPLED, "prompt_sampler=thompson: mean |expected - observed share of right responses|"),
+    "prompts_predicted_mixed": Column(
+        _SAMPLED, "prompt_sampler=predicted_dynamics: share of groups expected to be neither all right nor all wrong"
+    ),
     # the update
     "entropy": Column(_TOKENS, "mean entropy of the policy's next-token distribution, nats"),
     "probability": Column(_TOKENS, "mean probability of the sampled token under the policy (paper, fig. 7d)"),

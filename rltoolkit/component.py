@@ -1,7 +1,7 @@
 """How messages speak of a component and of its hyperparameters, and the checks that all components share.
 
 A component is called as one would choose it, ``clip_strategy=clip_higher``, and a hyperparameter as one would set it,
-``clip_strategy.epsilon_low=1.5`` or ``reward_shaper.soft_overlong_punishment.cache_length=56``. Every message goes through here.
+``clip_strategy.epsilon_low=1.5`` or ``reward_shaper.soft_overlong_punishment.cache_length=64``. Every message goes through here.
 """
 
 from __future__ import annotations

@@ -50,10 +50,10 @@ def test_no_key_is_suggested_for_itself(refusal):
 
 
 def test_a_key_can_be_typed_as_the_message_prints_it(refusal):
-    _, said = refusal("+experiment=dapo", "cache_length=56")
-    printed = re.search(r"reward_shaper\S+=56", said)[0]
-    assert printed == "reward_shaper.soft_overlong_punishment.cache_length=56"
-    run = rltoolkit.load("+experiment=dapo", printed.replace("=56", "=9"))
+    _, said = refusal("+experiment=dapo", "cache_length=64")
+    printed = re.search(r"reward_shaper\S+=64", said)[0]
+    assert printed == "reward_shaper.soft_overlong_punishment.cache_length=64"
+    run = rltoolkit.load("+experiment=dapo", printed.replace("=64", "=9"))
     assert [shaper.cache_length for shaper in run.components.reward_shaper if shaper.name == "soft_overlong_punishment"] == [9]
 
 
@@ -127,7 +127,7 @@ REFUSALS = {
     "clip_strategy.epsilon=abc": 2,
     "mini_batch_size=48": 2,
     "clip_strategy.epsilon=2": 2,
-    "+experiment=dapo cache_length=56": 2,
+    "+experiment=dapo cache_length=64": 2,
     "sampling.top_p=0.9": 2,
     "model=hf": 2,
     "kl_in_reward=true": 2,

@@ -2,7 +2,7 @@
 
 from rltoolkit.collector.collector import Collector, GenerationLimit
 from rltoolkit.collector.counters import Counters
-from rltoolkit.collector.prompt_stream import EncodedProblem, PromptStream, encode_problems
+from rltoolkit.collector.prompt_stream import EncodedProblem, EveryPromptSolved, PromptStream, encode_problems
 from rltoolkit.collector.refill import Refill
 from rltoolkit.collector.step import CollectedStep
 
@@ -11,6 +11,7 @@ __all__ = [
     "Collector",
     "Counters",
     "EncodedProblem",
+    "EveryPromptSolved",
     "GenerationLimit",
     "PromptStream",
     "Refill",

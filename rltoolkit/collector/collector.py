@@ -1,10 +1,13 @@
 """The collector: prompts -> rollouts -> rewards -> shaping -> filter and refill -> advantages.
 
-Prompts form one endless stream (``prompt_stream``), of which each position has a problem and a random seed of its own. So the
-groups kept in a rollout step, the first P in stream order that pass the filters, are a function of (seed, policy): the number of
-ranks, the engine's batching and the order in which groups finish do not matter. Groups kept beyond P are carried to the next step
-together with their policy version. With ``carry_surplus=False`` a step ends with its last group instead: whatever was submitted
-beyond it is dropped, and its prompts are sampled again.
+Prompts form one endless stream (``prompt_stream``), of which each position has a problem and a random seed of its own, fixed when the
+rollout step begins. So the groups kept in a step, the first P in stream order that pass the filters, are a function of (seed, policy):
+the number of ranks, the engine's batching and the order in which groups finish do not matter. What the step's groups have shown,
+rejected ones included, is told to the prompt sampler when the step has ended, in stream order, on every rank.
+
+Groups kept beyond P are carried to the next step together with their policy version. With ``carry_surplus=False`` a step ends with
+its last group instead: whatever was submitted beyond it is dropped, and its prompts are sampled again, or others if the prompt sampler
+has learned better.
 
 Groups are verified and filtered as they finish, while the others are being sampled, and ``Schedule`` says at once which
 positions come next.
@@ -98,7 +101,7 @@ class Collector:
         self.adjust = adjust
         self.on_progress = on_progress
         # before the first step: P groups, all of them kept
-        self._state = CollectorState(accepted=float(prompts_per_step), judged=float(prompts_per_step))
+        self._state = CollectorState(accepted=float(prompts_per_step), judged=float(prompts_per_step), prompts=prompts.start())
         self._seconds_verification = 0.0
 
     @property
@@ -107,7 +110,7 @@ class Collector:
         return self._state.rollout_step
 
     def collect(self) -> CollectedStep:
-        """The next rollout step. Raises GenerationLimit under ``at_limit=raise``, or when not a single group was kept."""
+        """The next rollout step. Raises what ``sample`` raises."""
         step = self.sample()
         self.accept(step)
         return step
@@ -119,6 +122,7 @@ class Collector:
 
         Raises:
             GenerationLimit: under ``at_limit=raise``, or when not a single group was kept.
+            EveryPromptSolved: more groups are needed, and the prompt sampler has no prompt left.
         """
         start, state, counters = time.perf_counter(), self._state, Counters()
         self._seconds_verification = 0.0
@@ -156,6 +160,9 @@ class Collector:
                 accepted=ACCEPTANCE_MEMORY * state.accepted + sum(group.keep for group in generated),
                 judged=ACCEPTANCE_MEMORY * state.judged + len(generated),
                 carried=tuple(surplus),
+                prompts=self.prompts.observe(
+                    state.prompts, [int(group.rollouts["correct"].sum()) for group in generated], self.group_size
+                ),
             ),
         )
 
@@ -163,13 +170,20 @@ class Collector:
         """Go on behind a step that ``sample`` returned."""
         self._state = step.state_after
 
+    def metrics(self) -> dict[str, float]:
+        """What the prompt sampler has to say after the rollout steps so far."""
+        return self.prompts.metrics(self._state.prompts)
+
     def state_dict(self) -> dict[str, Any]:
-        """Stream position, carried groups and recent acceptance."""
-        return {**vars(self._state), "carried": [vars(group) for group in self._state.carried]}
+        """Stream position, carried groups, recent acceptance, and what is known of the prompts."""
+        carried = [vars(group) for group in self._state.carried]
+        return {**vars(self._state), "carried": carried, "prompts": self.prompts.state_dict(self._state.prompts)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue where ``state_dict`` was taken."""
-        self._state = CollectorState(**{**state, "carried": tuple(Group(**group) for group in state["carried"])})
+        """Continue where ``state_dict`` was taken. Raises ConfigError for the state of another task or prompt sampler."""
+        carried = tuple(Group(**group) for group in state["carried"])
+        prompts = self.prompts.load_state_dict(state.get("prompts", {}))
+        self._state = CollectorState(**{**state, "carried": carried, "prompts": prompts})
 
     def _sample(self, needed: int) -> tuple[list[Group], int]:
         """The next groups of the stream, ``needed`` of them kept unless the limit is reached, shared among the ranks.
@@ -177,9 +191,13 @@ class Collector:
         The second value counts the groups beyond them that were submitted and dropped.
         """
         first, carry = self._state.position, self.refill.carry_surplus
+        limit = self.refill.max_generation_batches * self.prompts_per_step if needed > 0 else 0
+        self.prompts.begin_step(
+            self._state.prompts, first, limit, agree=lambda order: self.all_gather(order if self.rank == 0 else None)[0]
+        )
         schedule = Schedule(
             needed=needed,
-            limit=self.refill.max_generation_batches * self.prompts_per_step,
+            limit=limit,
             accepted=self._state.accepted,
             judged=self._state.judged,
             head_start=self.refill.head_start,

@@ -37,5 +37,6 @@ class Counters:
         return {
             **asdict(self),
             "acceptance_rate": self.acceptance_rate,
+            "generated_per_trained_group": self.generated_groups / max(self.kept_groups, 1),
             "generated_per_trained_token": self.generated_tokens / max(self.trained_tokens, 1),
         }

@@ -1,18 +1,27 @@
-"""The stream of prompts: pass after pass over a task's problems, without end; each position has a problem and a random seed.
+"""The stream of prompts, without end: each position has a problem and a random seed.
 
-Both are pure functions of the position and the run's seed, so ranks that share the stream need not talk about it, and a run that
-continues needs the position and nothing else.
+The seed is a pure function of the position and the run's seed. The problems of a rollout step are fixed when it begins, by the
+prompt sampler: pass after pass over the task, or, where it learns, from what all groups of earlier steps have shown, in stream order.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from array import array
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cached_property
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from rltoolkit.component import label
+from rltoolkit.errors import ConfigError
 from rltoolkit.policy.loading import encode
-from rltoolkit.prompt_sampler.base import PromptSampler
+from rltoolkit.prompt_sampler._unlearned import learning
+from rltoolkit.prompt_sampler.base import Integers, LearningPromptSampler, PromptSampler, State
 from rltoolkit.task.base import Problem
 
 if TYPE_CHECKING:
@@ -60,25 +69,91 @@ def encode_problems(
     return kept
 
 
+class EveryPromptSolved(Exception):
+    """The prompt sampler has no prompt left; a run then ends as if it had come to its last step."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptState:
+    """What is known of the task's problems after some rollout steps."""
+
+    asked: NDArray[np.bool_]
+    """[size], those of which a group was sampled"""
+    learned: State
+    """the prompt sampler's"""
+
+
 class PromptStream:
     """What stands at each position.
 
     Args:
         problems: the encoded training problems, at least one.
-        prompt_sampler: the order of each pass over them; see ``PromptSampler``.
+        prompt_sampler: the order in which they are asked; see ``rltoolkit.prompt_sampler``.
         seed: the run's.
     """
 
-    def __init__(self, problems: Sequence[EncodedProblem], prompt_sampler: PromptSampler, seed: int) -> None:
-        self._problems, self._prompt_sampler, self._seed = problems, prompt_sampler, seed
-        self._epoch, self._order = -1, list[int]()
+    def __init__(
+        self, problems: Sequence[EncodedProblem], prompt_sampler: PromptSampler | LearningPromptSampler, seed: int
+    ) -> None:
+        self._problems, self._seed = problems, seed
+        self._title, self._sampler = label(prompt_sampler), learning(prompt_sampler)
+        self._first, self._order = 0, np.empty(0, dtype=np.int64)
+
+    def start(self) -> PromptState:
+        """The state before the first rollout step."""
+        size = len(self._problems)
+        return PromptState(asked=np.zeros(size, dtype=bool), learned=self._sampler.start(size, self._seed))
+
+    def begin_step(
+        self, state: PromptState, first: int, count: int, agree: Callable[[Integers], Integers] = lambda order: order
+    ) -> None:
+        """Fix the problems of a rollout step: of ``count`` positions from ``first`` on.
+
+        ``agree`` gives every rank the first one's order. All would come to the same, were it not for processors that round otherwise.
+
+        Raises:
+            EveryPromptSolved: the prompt sampler has nothing left to ask.
+        """
+        self._first, self._order = first, agree(self._sampler.order(state.learned, count))
+        if count and not len(self._order):
+            raise EveryPromptSolved(f"every prompt is solved: {self._title} has none left of {len(self._problems):,}")
 
     def problem_at(self, position: int) -> EncodedProblem:
-        """The problem at a position, counted from 0."""
-        epoch, offset = divmod(position, len(self._problems))
-        if self._epoch != epoch:
-            self._epoch, self._order = epoch, self._prompt_sampler(len(self._problems), epoch, self._seed).tolist()
-        return self._problems[self._order[offset]]
+        """The problem at a position of the current rollout step."""
+        return self._problems[self._order[position - self._first]]
+
+    def observe(self, state: PromptState, correct: Sequence[int], group_size: int) -> PromptState:
+        """The state after the first groups of the current rollout step had so many of their responses right."""
+        asked, problem_index = state.asked.copy(), self._order[: len(correct)]
+        asked[problem_index] = True
+        right, responses = np.array(correct, dtype=np.int64), np.full(len(correct), group_size, dtype=np.int64)
+        return PromptState(asked=asked, learned=self._sampler.observe(state.learned, problem_index, right, responses))
+
+    def metrics(self, state: PromptState) -> dict[str, float]:
+        """How much of the task was sampled, and what the prompt sampler has learned."""
+        return {"prompts_asked": float(state.asked.sum()), **self._sampler.metrics(state.learned)}
+
+    @cached_property
+    def description(self) -> str:
+        """Sampler and problems in a few words that tell them from others."""
+        digest = blake2b(digest_size=4)
+        for problem in self._problems:
+            digest.update(array("q", [problem.index, *problem.tokens]).tobytes() + problem.answer.encode() + b"\0")
+        return f"{self._title} on {len(self._problems):,} problems (digest {digest.hexdigest()})"
+
+    def state_dict(self, state: PromptState) -> dict[str, Any]:
+        """A state as plain values, for a checkpoint."""
+        return {"of": self.description, "asked": state.asked, "learned": dict(state.learned)}
+
+    def load_state_dict(self, saved: dict[str, Any]) -> PromptState:
+        """The state that ``state_dict`` has written. Raises ConfigError for that of another task or sampler."""
+        of = saved.get("of", "an earlier version of rltoolkit")
+        if of != self.description:
+            raise ConfigError(
+                f"the checkpoint's prompts are those of {of}, this run's of {self.description}. Continue with the "
+                "checkpoint's task and sampler, or begin anew in another folder"
+            )
+        return PromptState(asked=saved["asked"], learned=saved["learned"])
 
     def seed_at(self, position: int) -> int:
         """The random seed at a position: splitmix64 of (run seed, position), cut to 62 bits so that seed + g stays an int64."""

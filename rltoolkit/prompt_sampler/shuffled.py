@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import torch
@@ -26,6 +27,12 @@ class Shuffled:
 
     def __call__(self, size: int, epoch: int, seed: int) -> Tensor:
         """See ``PromptSampler``."""
-        # The text is hashed, so (seed, epoch) = (1, 2) and (2, 1) share nothing, as they would with seed + epoch.
-        mixed = random.Random(f"{seed}, {epoch}").getrandbits(63)
-        return torch.randperm(size, generator=torch.Generator().manual_seed(mixed))
+        return _permutation(size, epoch, seed).clone()
+
+
+@lru_cache(maxsize=2)
+def _permutation(size: int, epoch: int, seed: int) -> Tensor:
+    """Kept, since every rollout step of a pass asks for it again."""
+    # The text is hashed, so (seed, epoch) = (1, 2) and (2, 1) share nothing, as they would with seed + epoch.
+    mixed = random.Random(f"{seed}, {epoch}").getrandbits(63)
+    return torch.randperm(size, generator=torch.Generator().manual_seed(mixed))

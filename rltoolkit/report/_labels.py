@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from rltoolkit.registry import SEVERAL
 
 INCIDENTAL = (
-    *("seed", "logger", "profiler", "hardware", "evaluation.every"),
+    *("seed", "logger", "profiler", "trainer.memory_check", "evaluation.every"),
     *(
         f"trainer.{key}"
         for key in ("devices", "num_nodes", "checkpoint_every", "keep_checkpoints", "log_rollouts_every", "reflection_phrases")

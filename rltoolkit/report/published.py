@@ -1,7 +1,7 @@
 """A sweep in two files, small enough to keep under version control; tables and figures are made from them and nothing else.
 
     results.csv   one line for each run and evaluation, with every column of evaluations.csv
-    curves.csv    one line for each run and rollout step, with the columns that the figures draw
+    curves.csv    one line for each run and rollout step, with the columns that figures and comparisons are made of
 
 Both name the run, results.csv also its row, what else tells it apart, its seed and how it ended. Numbers have six digits.
 """
@@ -20,6 +20,7 @@ DRAWN = (
     *COUNTERS,
     *("sampled_accuracy", "sampled_pass_at_k", "sampled_reward", "sampled_response_length", "sampled_truncated"),
     *("sampled_all_correct", "sampled_all_wrong", "acceptance_rate", "kept_all_correct", "kept_all_wrong"),
+    *("generated_groups", "kept_groups", "trained_tokens", "prompts_asked"),
     *("sampled_response_length_right", "sampled_response_length_wrong"),
     *("sampled_reflection", "sampled_reflection_right", "sampled_reflection_wrong"),
     *("entropy", "probability", "clipped_low", "clipped_high", "clipped_high_probability", "gradient_norm", "gradient_noise"),

@@ -46,9 +46,19 @@ LEAVE_ONE_OUT = {
 }
 """Full DAPO without one technique. Without dynamic sampling it is the row of token-level loss."""
 
-BLOCKS = (TABLE_1, OTHER_ROWS, LEAVE_ONE_OUT)
+PROMPT_SELECTION = {
+    "plain_dynamic_sampling": KnownRow("Naive GRPO + dynamic sampling", NAIVE),
+    "prompts_retire_solved": KnownRow("Dynamic sampling, solved prompts retire", "plain_dynamic_sampling"),
+    "prompts_greso": KnownRow("Dynamic sampling, GRESO", "plain_dynamic_sampling"),
+    "prompts_thompson": KnownRow("Dynamic sampling, Thompson sampling", "plain_dynamic_sampling"),
+    "prompts_predicted_dynamics": KnownRow("Dynamic sampling, predicted dynamics", "plain_dynamic_sampling"),
+    "prompts_difficulty_pools": KnownRow("Dynamic sampling, difficulty pools", "plain_dynamic_sampling"),
+}
+"""Prompt samplers that learn, each against dynamic sampling on shuffled prompts."""
+
+BLOCKS = (TABLE_1, OTHER_ROWS, LEAVE_ONE_OUT, PROMPT_SELECTION)
 """What is corrected together for several comparisons."""
-ROWS = TABLE_1 | OTHER_ROWS | LEAVE_ONE_OUT
+ROWS = TABLE_1 | OTHER_ROWS | LEAVE_ONE_OUT | PROMPT_SELECTION
 
 
 def order(name: str) -> int:

@@ -39,3 +39,7 @@ class Transformers:
         return TransformersEngine(
             Path(model_path), device=self.device, dtype=self.dtype, max_num_seqs=self.max_num_seqs, max_length=max_length
         )
+
+    def cache_bytes(self, *, gpu: float | None, weights: float, response: float) -> float:
+        """Memory for keys and values: as much as ``max_num_seqs`` responses take, of ``response`` bytes at most."""
+        return self.max_num_seqs * response

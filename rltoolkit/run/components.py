@@ -13,7 +13,7 @@ from rltoolkit.importance_correction.base import ImportanceCorrection
 from rltoolkit.kl_penalty.base import KLPenalty
 from rltoolkit.loss_aggregator.base import LossAggregator
 from rltoolkit.model.base import ModelSource
-from rltoolkit.prompt_sampler.base import PromptSampler
+from rltoolkit.prompt_sampler.base import LearningPromptSampler, PromptSampler
 from rltoolkit.reward_function.base import RewardFunction
 from rltoolkit.reward_shaper.base import RewardShaper
 from rltoolkit.rollout_engine.base import RolloutEngineSpec
@@ -28,7 +28,7 @@ class Components:
     task: Task
     eval_task: Task | None
     """None: the held-out split of ``task``"""
-    prompt_sampler: PromptSampler
+    prompt_sampler: PromptSampler | LearningPromptSampler
     model: ModelSource
     rollout_engine: RolloutEngineSpec
     reward_function: RewardFunction

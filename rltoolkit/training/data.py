@@ -7,6 +7,7 @@ collector's and the mini-batches that are still to come, so a run can stop and g
 from __future__ import annotations
 
 import io
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from tensordict import TensorDict
 from torchrl.data import LazyTensorStorage, SamplerWithoutReplacement, TensorDictReplayBuffer
 
 from rltoolkit import old_log_probs
-from rltoolkit.collector import CollectedStep, Collector, EncodedProblem, PromptStream
+from rltoolkit.collector import CollectedStep, Collector, EncodedProblem, EveryPromptSolved, PromptStream
 from rltoolkit.rollout_engine import RolloutEngine
 from rltoolkit.run.run import Run
 from rltoolkit.training.errors import NothingToTrain
@@ -29,6 +30,8 @@ from rltoolkit.training.ranks import all_gather_objects
 from rltoolkit.training.rollout_files import RolloutFiles
 from rltoolkit.training.run_log import RunLog
 from rltoolkit.training.weight_sync import WeightSync
+
+log = logging.getLogger(__name__)
 
 COLLECTED_KEYS = ("input_ids", "response_mask", "loss_mask", "rollout_log_probs", "advantage", "carried")
 """What of a rollout step goes into its rows; text stays behind."""
@@ -144,7 +147,7 @@ class RolloutData(L.LightningDataModule):
             step = self._collect()
             if step is None:
                 return None
-            self.run_log.collected(step, self.rollout_step)
+            self.run_log.collected(step, self.rollout_step, self.collector.metrics())
             self.sync.remember_probe(step.rollouts)
             logged_groups = self.rollout_files.collected(step, self.rollout_step)
             self.pending = self._mini_batches(step.rollouts, logged_groups)
@@ -163,12 +166,17 @@ class RolloutData(L.LightningDataModule):
         self.pending = list(state["pending"])
 
     def _collect(self) -> CollectedStep | None:
-        """The next rollout step; None when a signal ended its sampling, of which nothing is kept then."""
+        """The next rollout step; None when there is no prompt left, or when a signal ended its sampling, of which nothing is kept."""
+        assert self.trainer is not None
         try:
             with self.interrupts.leaving_at_once():
                 step = self.collector.sample()
         except StopRequested:
             self.interrupts.should_stop()
+            return None
+        except EveryPromptSolved as end:
+            log.warning("the run ends after %d rollout steps: %s", self.rollout_step, end)
+            self.trainer.should_stop = True
             return None
         self.collector.accept(step)
         self._without_tokens = 0 if step.counters.trained_tokens else self._without_tokens + 1

@@ -11,6 +11,7 @@ import torch
 from rltoolkit.collector.prompt_stream import EncodedProblem, encode_problems
 from rltoolkit.component import label
 from rltoolkit.errors import ConfigError
+from rltoolkit.policy.backbone import recompute_layers
 from rltoolkit.policy.loading import best_attention, load_policy, load_tokenizer
 from rltoolkit.policy.lora import add_adapters
 from rltoolkit.policy.policy import PolicyModel
@@ -63,6 +64,8 @@ def load_trained_policy(run: Run, model_path: Path) -> PolicyModel:
     try:
         policy = load_policy(model_path, attention(run.config.trainer))
         add_adapters(policy.causal_lm, run.config.lora, run.config.seed)
+        if run.config.trainer.recompute == "layer":
+            recompute_layers(policy.causal_lm)
     except ValueError as error:
         raise ConfigError(f"{label(run.components.model)}: {error}") from error
     return policy

@@ -52,10 +52,10 @@ class RunLog:
             lambda row: int(row["optimizer_step"]) <= optimizer_step and int(row["rollout_step"]) <= rollout_step,
         )
 
-    def collected(self, step: CollectedStep, rollout_step: int) -> None:
+    def collected(self, step: CollectedStep, rollout_step: int, prompt_metrics: Mapping[str, float]) -> None:
         """Take the metrics of a new rollout step; its rows of metrics.csv all carry them."""
         self.generated_tokens += step.counters.generated_tokens
-        metrics = rollout_metrics(step, self.reflection_phrases)
+        metrics = {**rollout_metrics(step, self.reflection_phrases), **prompt_metrics}
         if self.task is not None:
             metrics |= style_metrics(self.task, step.sampled)
         metrics["rollout_step"] = rollout_step

@@ -32,7 +32,10 @@ def summary_table(run: Run, policy: PolicyModel, folder: Path, resumed_from: Pat
         "micro-batch": f"{trainer.micro_batch_tokens} tokens",
         "length of the run": f"{trainer.max_steps} optimizer steps = {plan.rollout_steps} rollout steps, "
         f"warm-up {plan.warmup_optimizer_steps} optimizer steps",
-        "rollouts": _joined(components.reward_shaper, "no shaper") + "; " + _joined(components.sampler_filter, "no filter"),
+        "rollouts": f"prompts {name_of(components.prompt_sampler)}; "
+        + _joined(components.reward_shaper, "no shaper")
+        + "; "
+        + _joined(components.sampler_filter, "no filter"),
         "objective": f"{name_of(components.advantage_estimator)}; {name_of(components.clip_strategy)}, "
         f"{name_of(components.loss_aggregator)}, {kl}, correction {name_of(components.importance_correction)}; "
         f"old log-probs of the {source}",

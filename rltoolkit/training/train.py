@@ -14,10 +14,10 @@ from lightning.pytorch.loggers import Logger
 from rich.console import Console
 
 from rltoolkit.errors import ConfigError
+from rltoolkit.plan import require_fit
 from rltoolkit.policy.loading import load_tokenizer
-from rltoolkit.report import write_run_figures
+from rltoolkit.report import write_run_figures, write_viewer
 from rltoolkit.run.folder import RunFolder, newest_checkpoint
-from rltoolkit.run.hardware import validate_hardware
 from rltoolkit.run.process import is_first_process
 from rltoolkit.run.run import Run
 from rltoolkit.training import ranks
@@ -75,7 +75,7 @@ def train(run: Run, folder: Path | str, console: Console | None = None) -> Resul
     """
     console = console or Console(quiet=not is_first_process())
     quiet_lightning()
-    validate_hardware(run.config)
+    require_fit(run)
     ranks.join()
     home = RunFolder(Path(ranks.agree(Path(folder).absolute)), run)
     start = ranks.agree(home.open)
@@ -87,7 +87,8 @@ def train(run: Run, folder: Path | str, console: Console | None = None) -> Resul
         loggers = [_made(logger, home.path) for logger in run.config.logger.values()]
         received = fit(run, home.path, start.checkpoint, console, loggers)
         home.write("interrupted" if received else "finished")
-    except ConfigError:
+    except ConfigError as error:
+        home.write("failed", error=f"{type(error).__name__}: {error}")  # a folder that was there before keeps it
         home.discard()
         raise
     except BaseException as error:
@@ -103,7 +104,9 @@ def train(run: Run, folder: Path | str, console: Console | None = None) -> Resul
         return result
     if is_first_process():
         log_figures(loggers, write_run_figures(home.path), step=run.config.trainer.max_steps)
-    console.print(f"finished; metrics, evaluations, figures and checkpoints are in {home.path}")
+        if any((home.path / "rollouts").glob("step_*.jsonl")):
+            write_viewer(home.path)
+    console.print(f"finished; metrics, evaluations, figures, responses (viewer.html) and checkpoints are in {home.path}")
     return _result("finished", 0, home.path)
 
 

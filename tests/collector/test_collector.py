@@ -6,15 +6,17 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
 import torch
 from tensordict import TensorDict
 
+from rltoolkit import registry
 from rltoolkit.advantage_estimator import GroupCentered
-from rltoolkit.collector import Collector, GenerationLimit
+from rltoolkit.collector import Collector, EveryPromptSolved, GenerationLimit
 from rltoolkit.collector.prompt_stream import EncodedProblem, PromptStream
 from rltoolkit.collector.refill import Refill
-from rltoolkit.prompt_sampler import Sequential
+from rltoolkit.prompt_sampler import RetireSolved, Sequential, Thompson
 from rltoolkit.reward_function import ExactMatch
 from rltoolkit.reward_shaper import SoftOverlongPunishment
 from rltoolkit.rollout_batch import text_entry
@@ -67,11 +69,11 @@ class TableEngine:
         )
 
 
-def make(right, *, prompts=2, world=1, rank=0, gather=lambda item: [item], kept_of_judged=None, **refill):
+def make(right, *, prompts=2, world=1, rank=0, gather=lambda item: [item], kept_of_judged=None, sampler=None, **refill):
     problems = [EncodedProblem(tokens=[row], answer="yes", index=row) for row in range(len(right))]
     collector = Collector(
         engine=TableEngine(right),
-        prompts=PromptStream(problems, Sequential(), seed=3),
+        prompts=PromptStream(problems, sampler or Sequential(), seed=3),
         reward_function=ExactMatch(),
         reward_shapers=[],
         sampler_filters=[DynamicSampling()],
@@ -206,15 +208,22 @@ def shuffled(generator):
     return lambda running: generator.sample(running, generator.randint(0, min(3, len(running))))
 
 
+def plain(value):
+    """A state with lists for its arrays, to be compared."""
+    if isinstance(value, dict):
+        return {name: plain(each) for name, each in value.items()}
+    return value.tolist() if isinstance(value, np.ndarray) else value
+
+
 def outcome(collector, steps=4):
-    """Everything a few rollout steps hand to training, and what is carried out of the last."""
+    """Everything a few rollout steps hand to training, and what is known and carried after the last."""
     outcomes = []
     for version in range(steps):
         collector.engine.version = version
         step = collector.collect()
         outcomes.append((kept(step), step.rollouts["input_ids"].tolist(), step.sampled["prompt_index"].tolist(), step.counters))
     state = collector.state_dict()
-    return outcomes, [group["position"] for group in state.pop("carried")], state
+    return outcomes, [group["position"] for group in state.pop("carried")], plain(state)
 
 
 MIXED = [0, 1, 2, 1, 0, 1, 1, 2, 0, 0, 2, 1, 2]
@@ -241,8 +250,70 @@ def test_several_ranks_collect_the_same_as_one(world, monkeypatch):
     assert [{position % world for position in share} for share in shares] == [{rank} for rank in range(world)]
 
 
+LEARNING = [name for name in registry.names("prompt_sampler") if hasattr(registry.get("prompt_sampler", name), "observe")]
+
+
+def learner(name):
+    """As it is by default, but for a candidate at a time: what it has learned shows on thirteen problems, too."""
+    fields = registry.get("prompt_sampler", name).__dataclass_fields__
+    return registry.build("prompt_sampler", name, **({"prompts_per_step": 1} if "prompts_per_step" in fields else {}))
+
+
+@pytest.mark.parametrize("carry", [True, False])
+@pytest.mark.parametrize("name", LEARNING)
+def test_a_sampler_learns_the_same_in_any_order_on_any_number_of_ranks(name, carry, monkeypatch):
+    monkeypatch.setattr("rltoolkit.collector.collector.EXCHANGE_SECONDS", 0.0)
+    settings = {"prompts": 4, "carry_surplus": carry, "sampler": learner(name)}
+    alone = outcome(make(MIXED, **settings), steps=8)
+    assert len({problem for _, _, sampled, _ in alone[0] for problem, _ in sampled}) > 4
+    ranks = make_ranks(MIXED, 2, **settings)
+    for rank in ranks:
+        rank.engine.pick = shuffled(random.Random(rank.rank))
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(lambda rank: outcome(rank, steps=8), ranks)) == [alone] * 2
+
+
+@pytest.mark.parametrize("name", LEARNING)
+def test_what_a_sampler_has_learned_survives_a_restart_to_the_bit(name, tmp_path):
+    collector, twin = (make(MIXED, prompts=4, sampler=learner(name)) for _ in range(2))
+    for _ in range(3):
+        collector.collect()
+    torch.save(collector.state_dict(), tmp_path / "state.pt")
+    collector.collect()  # a step that is lost with the process
+    twin.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=False))
+    again = make(MIXED, prompts=4, sampler=learner(name))
+    assert outcome(again, steps=3)[2]["position"] == twin.state_dict()["position"]
+    assert outcome(twin, steps=5) == outcome(again, steps=5)
+
+
+def test_rejected_groups_are_what_a_sampler_learns_from():
+    # problem 1 is all right: it is never trained on, and never asked again
+    collector = make([1, 2, 1], prompts=2, sampler=RetireSolved())
+    counters = [collector.collect().counters for _ in range(6)]
+    assert sum(counter.rejected_all_correct for counter in counters) == 1
+    assert sum(counter.kept_groups for counter in counters) == 12
+    assert collector.metrics() == {"prompts_asked": 3, "prompts_retired": 1}
+
+
+def test_a_task_smaller_than_a_step_is_asked_again_within_the_step():
+    step = make([1, 1], prompts=5, sampler=RetireSolved()).collect()
+    assert sorted(kept(step)) in ([0, 0, 0, 1, 1], [0, 0, 1, 1, 1])
+
+
+def test_when_every_prompt_is_solved_the_collector_says_so_at_once():
+    collector = make([2, 2], prompts=2, sampler=RetireSolved(), at_limit="fill_with_rejected")
+    collector.collect()
+    before = plain(collector.state_dict())
+    collector.engine.log.clear()
+    for _ in range(2):  # as often as it is asked
+        with pytest.raises(EveryPromptSolved, match="prompt_sampler=retire_solved has none left of 2"):
+            collector.sample()
+    assert plain(collector.state_dict()) == before
+    assert not collector.engine.log
+
+
 def test_an_interruption_changes_nothing():
-    collector, twin = (make(MIXED, prompts=4) for _ in range(2))
+    collector, twin = (make(MIXED, prompts=4, sampler=Thompson()) for _ in range(2))
     collector.collect(), twin.collect()
     finishing = collector.engine.pick
     calls = iter(range(3))
@@ -262,13 +333,13 @@ def test_an_interruption_changes_nothing():
 def test_a_step_that_was_sampled_and_not_accepted_is_sampled_again():
     # a signal can come at any point between the two, also when all groups are there
     collector = make(MIXED, prompts=4)
-    before = collector.state_dict()
+    before = plain(collector.state_dict())
     first = collector.sample()
-    assert collector.state_dict() == before
+    assert plain(collector.state_dict()) == before
     again = collector.sample()
     assert (kept(again), again.rollouts["input_ids"].tolist()) == (kept(first), first.rollouts["input_ids"].tolist())
     collector.accept(again)
-    assert collector.state_dict() != before
+    assert plain(collector.state_dict()) != before
 
 
 def test_a_group_holds_its_own_memory_alone():

@@ -10,6 +10,7 @@ FLOORS = (
     "evaluations",
     "export components",
     "training torchrl",
+    "plan",
     "command_line",
     "run",
     "report",

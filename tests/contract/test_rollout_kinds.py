@@ -1,19 +1,25 @@
 """What every component that acts on rollouts promises, plug-ins included."""
 
+import copy
+import io
 import json
+import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rltoolkit import registry
+from rltoolkit.columns import METRICS, without_meaning
 from rltoolkit.rollout_batch import KEYS, text_list, with_entries
 
 FILTERS = registry.names("sampler_filter")
 SHAPERS = registry.names("reward_shaper")
 REWARDS = registry.names("reward_function")
 SAMPLERS = registry.names("prompt_sampler")
+LEARNING_SAMPLERS = [name for name in SAMPLERS if hasattr(registry.get("prompt_sampler", name), "observe")]
 
 # So small that the lengths and repetitions of the rollouts below are beyond them.
 SMALL = {
@@ -240,7 +246,7 @@ def test_right_is_worth_more_than_wrong(name):
     assert reward[0] > reward[1:].max()
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("name", [name for name in SAMPLERS if name not in LEARNING_SAMPLERS])
 @given(size=st.integers(0, 50), epoch=st.integers(0, 10**6), seed=st.integers(0, 2**63 - 1))
 @settings(deadline=None)
 def test_a_prompt_sampler_asks_every_problem_once_and_is_pure(name, size, epoch, seed):
@@ -249,3 +255,47 @@ def test_a_prompt_sampler_asks_every_problem_once_and_is_pure(name, size, epoch,
     assert order.dtype == torch.int64
     assert sorted(order.tolist()) == list(range(size))
     assert torch.equal(order, sampler(size, epoch, seed))
+
+
+def same_state(one, other):
+    return one.keys() == other.keys() and all(np.array_equal(one[key], other[key]) for key in one)
+
+
+@pytest.mark.parametrize("name", LEARNING_SAMPLERS)
+class TestLearningPromptSampler:
+    @given(
+        size=st.integers(1, 30),
+        seed=st.integers(0, 2**63 - 1),
+        steps=st.lists(st.lists(st.integers(0, 4), max_size=40), min_size=1, max_size=5),
+    )
+    @settings(deadline=None, max_examples=30)
+    def test_what_it_asks_follows_from_what_it_has_seen(self, name, size, seed, steps):
+        sampler = build("prompt_sampler", name)
+        state, twin = sampler.start(size, seed), build("prompt_sampler", name).start(size, seed)
+        for correct in steps:
+            before = copy.deepcopy(state)
+            order = sampler.order(state, 45)
+            assert order.dtype == np.int64
+            assert len(order) in (0, 45)
+            assert set(order.tolist()) <= set(range(size))
+            sampled = np.array(correct[: len(order)], dtype=np.int64)
+            # the order does not depend on how far it is asked for
+            assert np.array_equal(sampler.order(state, len(sampled)), order[: len(sampled)])
+            groups = (order[: len(sampled)], sampled, np.full(len(sampled), 4))
+            state = sampler.observe(before, *groups)
+            assert same_state(sampler.observe(before, *groups), state)  # pure: nothing it was given has changed
+            # a twin that is saved and loaded at every step
+            saved = io.BytesIO()
+            torch.save(dict(twin), saved)
+            saved.seek(0)
+            twin = sampler.observe(torch.load(saved, weights_only=False), *groups)
+            assert same_state(twin, state)
+            metrics = sampler.metrics(state)
+            assert not without_meaning(metrics, METRICS)
+            assert all(math.isfinite(value) for value in metrics.values())
+
+    def test_at_first_every_problem_is_asked_once_in_a_pass_and_seeds_differ(self, name):
+        sampler = build("prompt_sampler", name)
+        first, other = (sampler.order(sampler.start(50, seed), 100).tolist() for seed in (0, 1))
+        assert sorted(first[:50]) == sorted(first[50:]) == list(range(50))
+        assert first != other

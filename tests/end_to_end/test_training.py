@@ -31,6 +31,7 @@ def test_dapo_through_vllm(command, tmp_path):
     assert not without_meaning(evaluated, EVALUATIONS)
     assert {f"avg_at_k_difficulty_{operands}" for operands in range(2, 7)} <= evaluated.keys()
     assert (run / "figures" / "overview.png").stat().st_size > 10_000
+    assert "<title>" in (run / "viewer.html").read_text()
     sampled = [json.loads(line) for line in (run / "rollouts" / "step_00001.jsonl").read_text().splitlines()]
     assert {"response", "answer", "correct", "reward", "advantage"} <= sampled[0].keys()
     # what a person sees: the table with the derived numbers, and none of the libraries' chatter
@@ -61,7 +62,8 @@ def test_dapo_through_vllm(command, tmp_path):
 
 
 def test_stopped_and_continued_equals_uninterrupted_and_two_ranks_equal_one(command, tmp_path):
-    base = [*REFILL, "rollout_engine=transformers"]
+    # forty problems, so that what the prompt sampler has learned of them decides which come again
+    base = [*REFILL, "rollout_engine=transformers", "prompt_sampler=thompson", "task.train_size=40"]
     whole = command(*base, "trainer.max_steps=10", f"hydra.run.dir={tmp_path / 'whole'}")
     assert whole.returncode == 0, whole.stdout + whole.stderr
     for steps in (3, 10):  # 3 is in the middle of the second rollout step
@@ -76,7 +78,14 @@ def test_stopped_and_continued_equals_uninterrupted_and_two_ranks_equal_one(comm
     assert_seconds_add_up(expected)
     for other, tolerance in (("part", 1e-6), ("two", 1e-4)):
         found = table(tmp_path / other / "metrics.csv")
-        for name in ("optimizer_step", "rollout_step", "sampled_accuracy", *(field.name for field in fields(Counters))):
+        for name in (
+            "optimizer_step",
+            "rollout_step",
+            "sampled_accuracy",
+            "prompts_asked",
+            "prompts_pass_rate_error",
+            *(field.name for field in fields(Counters)),
+        ):
             assert [row[name] for row in found] == [row[name] for row in expected], (other, name)
         for name in ("loss", "gradient_norm", "entropy", "ratio"):
             ours, theirs = ([float(row[name]) for row in rows] for rows in (expected, found))

@@ -6,6 +6,7 @@ from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
+from rltoolkit.policy.backbone import recompute_layers
 from rltoolkit.policy.policy import PolicyModel
 
 VOCABULARY = 23
@@ -44,6 +45,27 @@ def plain(model: nn.Module, input_ids: torch.Tensor, mask: torch.Tensor, tempera
     log_probs = nn.functional.pad(distribution.log_prob(input_ids[:, 1:]), (1, 0))
     entropy = nn.functional.pad(distribution.entropy(), (1, 0))
     return log_probs * mask, entropy * mask
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+def test_recomputed_layers_keep_less_and_have_the_same_gradients(sharded: bool, process_group: None) -> None:
+    input_ids, mask = ragged_rows()
+    gradients, kept = [], []
+    for recompute in (False, True):
+        policy = PolicyModel(causal_lm())
+        if recompute:
+            recompute_layers(policy.causal_lm)
+        if sharded:
+            for module in (*policy.decoder_layers, policy):
+                fully_shard(module, mesh=init_device_mesh("cpu", (1,)))
+        sizes: list[int] = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda it, sizes=sizes: sizes.append(it.numel()) or it, lambda it: it):
+            log_probs = policy(input_ids, mask).log_probs
+        log_probs.sum().backward()
+        gradients.append([getattr(it.grad, "full_tensor", lambda it=it: it.grad)() for it in policy.parameters()])
+        kept.append(sum(sizes))
+    assert kept[1] < kept[0] / 2
+    assert all(map(torch.equal, *gradients))
 
 
 @pytest.mark.parametrize("tie", [True, False])

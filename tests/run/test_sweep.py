@@ -70,6 +70,7 @@ def test_a_sweep_over_experiments_runs_each_of_them(two):
         found = record(folder / f"experiment={experiment}")
         assert (found["experiment"], found["status"]) == (experiment, "finished")
     assert (folder / "table.md").is_file()
+    assert "viewer.html" in (folder / "viewer.html").read_text()
     assert "Error executing job" not in done.stdout
 
 

@@ -7,6 +7,10 @@ import pytest
 import torch
 from rich.console import Console
 
+from rltoolkit.collector import PromptStream
+from rltoolkit.errors import ConfigError
+from rltoolkit.prompt_sampler import Thompson
+from rltoolkit.reward_function.base import verdict
 from rltoolkit.rollout_engine import Transformers
 from rltoolkit.training.data import RolloutData
 from rltoolkit.training.errors import NothingToTrain
@@ -136,6 +140,39 @@ def test_only_steps_in_a_row_count(make_data):
         data.collector.reward_shapers = []
         data.next_mini_batch(), data.next_mini_batch()
     assert data.rollout_step == 6
+
+
+class AllRight:
+    def __call__(self, texts, answers):
+        return verdict(True for _ in texts)
+
+
+def test_when_every_prompt_is_solved_the_run_ends_as_at_its_last_step(make_data, caplog):
+    data = make_data("prompt_sampler=retire_solved", "task.train_size=6")  # two steps of four prompts
+    data.collector.reward_function = AllRight()
+    for _ in range(4):
+        assert data.next_mini_batch() is not None
+    with caplog.at_level("WARNING", logger="rltoolkit"):
+        assert data.next_mini_batch() is None
+    assert data.trainer.should_stop
+    assert (
+        caplog.messages[-1]
+        == "the run ends after 2 rollout steps: every prompt is solved: prompt_sampler=retire_solved has none left of 6"
+    )
+
+
+def test_what_the_prompt_sampler_has_learned_goes_on_and_is_refused_for_another_task(make_data):
+    sampler = "prompt_sampler=thompson"
+    data, continued = make_data(sampler), make_data(sampler)
+    for _ in range(3):
+        data.next_mini_batch()
+    continued.load_state_dict(data.state_dict())
+    assert continued.collector.metrics() == data.collector.metrics()
+    for _ in range(3):
+        assert contents(continued.next_mini_batch()) == contents(data.next_mini_batch())
+    continued.collector.prompts = PromptStream(continued.problems[1:], Thompson(), seed=0)
+    with pytest.raises(ConfigError, match=r"prompt_sampler=thompson on 10,000 problems .* this run's of .* on 9,999 problems"):
+        continued.load_state_dict(data.state_dict())
 
 
 class Signalling:

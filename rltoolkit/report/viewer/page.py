@@ -63,16 +63,21 @@ def write_viewers(directory: Path) -> list[Path]:
     directory = Path(directory)
     if not any(directory.rglob("rollouts/step_*.jsonl")):  # as in the folder of a published sweep, which holds no runs
         return []
-    runs = [run for run in find_runs(directory) if rollout_files(directory / run.path)]
-    pages = [write_viewer(directory / run.path) for run in runs]
+    folders = [folder for run in find_runs(directory) if rollout_files(folder := directory / run.path)]
+    return [*map(write_viewer, folders), write_viewer_index(directory)]
+
+
+def write_viewer_index(directory: Path) -> Path:
+    """viewer.html in a sweep's folder, with a link to the viewer of every run that has one. Returns its path."""
     rows = (
         (
-            f'<a href="{html.escape(page.relative_to(directory).as_posix())}">{html.escape(run.title)}</a>',
+            f'<a href="{html.escape(f"{run.path}/viewer.html")}">{html.escape(run.title)}</a>',
             html.escape(run.seed),
             _percent(last(run.evaluations, "avg_at_k")),
             html.escape(run.status),
         )
-        for run, page in zip(runs, pages, strict=True)
+        for run in find_runs(directory)
+        if (directory / run.path / "viewer.html").is_file()
     )
     index = directory / "viewer.html"
     text = _filled(
@@ -83,7 +88,7 @@ def write_viewers(directory: Path) -> list[Path]:
         rows="".join(f"<tr><td>{'</td><td>'.join(row)}</td></tr>" for row in rows),
     )
     index.write_text(text, encoding="utf-8")
-    return [*pages, index]
+    return index
 
 
 def _page(run: Run, responses: list[Response]) -> str:
