@@ -94,8 +94,8 @@ def gpus_needed(plan: Plan, machine: Machine) -> int | None:
     """The fewest GPUs, a power of two, on which the run fits with all else as it is; None where more of them do not help."""
     count = 1
     while count <= MOST_GPUS:
-        sizes = {"devices": min(count, GPUS_OF_A_NODE), "num_nodes": max(1, count // GPUS_OF_A_NODE)}
-        trainer = dataclasses.replace(plan.run.config.trainer, **sizes)
+        devices, nodes = min(count, GPUS_OF_A_NODE), max(1, count // GPUS_OF_A_NODE)
+        trainer = dataclasses.replace(plan.run.config.trainer, devices=devices, num_nodes=nodes)
         run = dataclasses.replace(plan.run, config=dataclasses.replace(plan.run.config, trainer=trainer))
         if _plan(run, machine, plan.shape).first_missing is None:
             return count
