@@ -75,7 +75,7 @@ def _evaluated(target: Target, folder: Path) -> tuple[Scores, dict[str, Any]]:
             raise
         finally:
             file.close()
-    write_heat_map(file.groups, f"{target.name}: {len(held_out)} problems, {asked['k']} samples each", folder)
+    write_heat_map(file.groups, f"{target.name}\n{len(held_out)} problems, {asked['k']} samples each", folder)
     difficulties = {problem.index: problem.difficulty for problem in held_out}
     return score(file.groups, difficulties, votes=extractor_of(target.run.verifier) is not None), asked
 

@@ -16,14 +16,14 @@ MOST_NAMED = 60  # problems; more rows than that leave no room for their names
 
 
 def write_heat_map(groups: Mapping[int, Sequence[Sample]], title: str, folder: Path) -> list[Path]:
-    """heat_map.png and heat_map.svg; rows in the task's order, each with its share of right responses."""
+    """heat_map.png and heat_map.svg; the easiest problem on top, each named by its row of the task where there is room."""
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.colors import ListedColormap
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
-    problems = sorted(groups)
+    problems = sorted(groups, key=lambda problem: (-sum(each.correct for each in groups[problem]), problem))
     verdicts = [[2 if each.correct else int(each.truncated) for each in groups[problem]] for problem in problems]
     rows, k = len(problems), len(verdicts[0])
     named = rows <= MOST_NAMED
@@ -33,8 +33,8 @@ def write_heat_map(groups: Mapping[int, Sequence[Sample]], title: str, folder: P
         ax = figure.add_subplot()
         colours = ListedColormap([colour for _, colour in KINDS])
         ax.pcolormesh(verdicts, cmap=colours, vmin=-0.5, vmax=2.5, edgecolors="#CCCCCC", linewidth=0.4 if named else 0, snap=True)
-        ax.set(xlim=(0, k), ylim=(rows, 0), xlabel="sample", ylabel="problem (row of the task)")
-        ax.set_title(title, loc="left")
+        ax.set(xlim=(0, k), ylim=(rows, 0), xlabel="sample", ylabel="problems, the easiest on top")
+        ax.set_title(title, loc="left", fontsize=10)
         ax.grid(False)
         ticks = list(range(0, k, max(1, k // 8)))
         ax.set_xticks([tick + 0.5 for tick in ticks], [str(tick) for tick in ticks])

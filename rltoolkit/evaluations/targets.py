@@ -141,7 +141,9 @@ def _still_valid(before: Sequence[str], overrides: Sequence[str]) -> list[str]:
 
 def _name(word: str, checkpoint: Path | None, run: Run) -> str:
     if checkpoint is not None:
-        return f"{checkpoint.absolute().parent.parent.name}-{checkpoint.name}"
+        folder = checkpoint.absolute().parent.parent
+        name = f"{folder.parent.name}-{folder.name}"  # runs of a sweep share their last part, seed_0
+        return f"{name}-{checkpoint.name}" if Path(word).name == checkpoint.name else name
     model = run.components.model
     if name_of(model) != "hf":
         return name_of(model)

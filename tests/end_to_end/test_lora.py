@@ -64,7 +64,9 @@ def test_adapters_train_the_engine_follows_and_the_base_stays(command, cache, tm
     log_probs = [model(input_ids, mask).log_probs for model in (policy, PolicyModel(plain))]
     torch.testing.assert_close(*log_probs, rtol=0, atol=1e-5)
 
-    evaluated = command(run, f"rollout_engine={engine}", "--output", tmp_path / "result", module="rltoolkit.evaluate", small=False)
+    evaluated = command(
+        run, f"rollout_engine={engine}", "--output", tmp_path / "result", module="rltoolkit.evaluate", small=False
+    )
     assert evaluated.returncode == 0, evaluated.stdout + evaluated.stderr
     assert "avg@2" in evaluated.stdout
 

@@ -48,9 +48,7 @@ def test_dapo_through_vllm(command, tmp_path):
     assert evaluated.returncode == 0, evaluated.stdout + evaluated.stderr
     # the exported checkpoint answers as the policy did at the end of the run: same seeds, same accuracy
     (found,) = json.loads((tmp_path / "result" / "evaluation.json").read_text())["models"].values()
-    assert found["avg_at_k"]["mean"] == pytest.approx(
-        float(table(run / "evaluations.csv")[-1]["avg_at_k"])
-    )
+    assert found["avg_at_k"]["mean"] == pytest.approx(float(table(run / "evaluations.csv")[-1]["avg_at_k"]))
     # a chat model's end of a turn stands in its generation config alone: the model's config knows one stop token, this one two
     stops = {"eos_token_id": [5, AutoTokenizer.from_pretrained(run / "model").eos_token_id]}
     (run / "model" / "generation_config.json").write_text(json.dumps(stops))

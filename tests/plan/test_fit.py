@@ -53,9 +53,7 @@ def test_nothing_is_advised_where_nothing_helps():
 def test_a_run_that_cannot_fit_is_refused_before_anything_is_loaded(monkeypatch, tmp_path):
     # 10 million tokens x 16.4 KB of activations a token (3 layers x 5,376 and what comes on top) are 160 GiB
     run = rltoolkit.load("+experiment=dapo", "trainer.micro_batch_tokens=10000000", "trainer.accelerator=cpu")
-    with pytest.raises(
-        ConfigError, match=r"all processes of a node need about 1\d\d.*fit: trainer\.micro_batch_tokens=\d+"
-    ):
+    with pytest.raises(ConfigError, match=r"all processes of a node need about 1\d\d.*fit: trainer\.micro_batch_tokens=\d+"):
         rltoolkit.train(run, tmp_path / "run")
     assert not (tmp_path / "run").exists()
     require_fit(rltoolkit.load("trainer.micro_batch_tokens=10000000", "trainer.memory_check=false", "trainer.accelerator=cpu"))
