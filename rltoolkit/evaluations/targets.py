@@ -117,15 +117,19 @@ def _read(word: str) -> tuple[Path | None, list[str]]:
 
 def _configured(before: Sequence[str], given: Sequence[str]) -> Run:
     """What was given before, the protocol of the task where it has one, and what is given now; the later counts."""
-    if any(override.startswith("task=") for override in given) and not any(each.startswith("eval_task=") for each in given):
-        given = ["eval_task=null", *given]  # on this task, and not on one that the run or its preset evaluates on
     kept = _still_valid(before, given)
-    run = compose.load(*kept, *given)
+    run = _loaded([*kept, *given], given)
     protocol = getattr(run.components.eval_task or run.components.task, "protocol", None)
     if protocol is None:
         return run
     asked = protocol.overrides()
-    return compose.load(*_still_valid(kept, asked), *_still_valid(asked, given), *given)
+    return _loaded([*_still_valid(kept, asked), *_still_valid(asked, given), *given], given)
+
+
+def _loaded(overrides: Sequence[str], given: Sequence[str]) -> Run:
+    """A task that is given is what to evaluate on, and not another one that the run or its preset evaluates on."""
+    run, words = compose.load(*overrides), [override.partition("=")[0] for override in given]
+    return run.replace(eval_task=None) if "task" in words and "eval_task" not in words else run
 
 
 def _still_valid(before: Sequence[str], overrides: Sequence[str]) -> list[str]:
