@@ -28,7 +28,7 @@ class K2:
         coefficient: scales the term in the objective; at least 0. The default is GRPO's beta.
     """
 
-    needs_reference: ClassVar[bool] = True
+    reference: ClassVar = "model"
 
     coefficient: float = 0.04
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class NoPenalty:
     """Zero for every token."""
 
-    needs_reference: ClassVar[bool] = False
+    reference: ClassVar = None
     coefficient: ClassVar[float] = 0.0
 
     def __call__(self, log_probs: Tensor, reference_log_probs: Tensor | None = None) -> Tensor:

@@ -37,12 +37,14 @@ def _validate_group_size(config: RunConfig, components: Components) -> None:
 
 
 def _validate_kl_penalty(config: RunConfig, components: Components) -> None:
-    if components.kl_penalty.needs_reference:
+    if components.kl_penalty.reference == "model":
         return
     for key, value in (("kl_in_reward", config.kl_in_reward), ("reference_every", config.reference_every)):
         if value:
             setting = f"{key}={str(value).lower()}"
-            raise ConfigError(f"{setting} needs a KL penalty: {label(components.kl_penalty)}, choose k1, k2 or k3")
+            raise ConfigError(
+                f"{setting} needs a KL penalty to a reference model: {label(components.kl_penalty)} has none; choose k1, k2 or k3"
+            )
 
 
 def _validate_what_reads_the_reward(config: RunConfig, components: Components) -> None:

@@ -211,7 +211,7 @@ class PolicyModule(L.LightningModule):
         batch["weights"] = aggregator.weights(mask, Totals.of(mask, batch["group_index"]))
         if getattr(self.objective.clip_strategy, "scope", "token") == "step":
             batch["selected"] = self._select(batch)
-        if self.objective.kl_penalty.needs_reference:
+        if self.objective.kl_penalty.reference == "model":
             batch["reference_log_probs"] = self.score(batch, reference=True)
         loss = torch.zeros((), dtype=torch.float64, device=self.device)
         sums: dict[str, Tensor] = {}

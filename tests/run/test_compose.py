@@ -123,8 +123,9 @@ def test_a_field_that_is_only_called_like_a_token_limit_keeps_its_default(preset
         (["trainer.micro_batch_tokens=50"], r"trainer\.micro_batch_tokens=50: must hold one whole row"),
         (["trainer.max_steps=0"], r"trainer\.max_steps=0: must be greater than 0"),
         (["optimizer.warmup_rollout_steps=3"], r"set one of them"),
-        (["kl_in_reward=true"], r"kl_in_reward=true needs a KL penalty: kl_penalty=none"),
-        (["reference_every=400"], r"reference_every=400 needs a KL penalty: kl_penalty=none"),
+        (["kl_in_reward=true"], r"kl_in_reward=true needs a KL penalty to a reference model: kl_penalty=none"),
+        (["kl_in_reward=true", "kl_penalty=sampler_drift"], r"kl_penalty=sampler_drift has none; choose k1, k2 or k3"),
+        (["reference_every=400"], r"reference_every=400 needs a KL penalty to a reference model: kl_penalty=none"),
         (
             ["kl_in_reward=true", "kl_penalty=k1", "advantage_estimator=max_rl"],
             r"kl_in_reward=true: advantage_estimator=max_rl reads the verdicts",
