@@ -6,7 +6,7 @@ e is 1 where both agree and grows with every token on which they do not, whichev
 in the mean ratio of ``geometric_mask``. A single token off by a factor of 100 lifts the e of 100 tokens to 2. It finds responses that
 went wrong, not a small mismatch of all of them.
 
-Source: NeMo-RL, ``seq_logprob_error_threshold`` in its GRPO. Config: ``importance_correction=sequence_error_mask``.
+Source: none; NeMo-RL has it as ``seq_logprob_error_threshold``. Config: ``importance_correction=sequence_error_mask``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Transformers: sampling with Hugging Face's own model, for machines without vLLM.
 
 One forward per token for all unfinished responses; finished ones leave the batch, and their keys and values with them.
-Config: ``rollout_engine=transformers``.
+Source: none. Config: ``rollout_engine=transformers``.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Answers are fractions, roots, intervals, points, words: verify them with ``reward_function=math_verify``. Evaluations give the accuracy
 of each level.
 
-Source: Lightman et al., arXiv:2305.20050, appendix C, from MATH, arXiv:2103.03874; HuggingFaceH4/MATH-500 on the hub.
+Source: Lightman et al., arXiv:2305.20050, appendix C; MATH, arXiv:2103.03874; HuggingFaceH4/MATH-500 on the hub.
 Config: ``task=math_500 reward_function=math_verify``.
 """
 

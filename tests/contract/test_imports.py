@@ -19,7 +19,7 @@ FLOORS = (
     "policy",
     " ".join(kind for kind in registry.kinds() if kind != "model"),
     "rollout_batch arithmetic checkpoint_format columns worker_pool",
-    "component",
+    "component papers",
     "registry errors",
 )
 """From the top to the bottom: a module imports from floors below its own only, and not from its neighbours on the floor."""
