@@ -7,6 +7,10 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 if TYPE_CHECKING:
     from torch import Tensor
 
+Reference = Literal["model", "sampler"] | None
+"""Whose log-probs a penalty takes the policy's to: those of a reference model, which has to be loaded for it; those that the rollout
+engine reported while it sampled; or nobody's."""
+
 
 class KLPenalty(Protocol):
     """``penalty(log_probs, reference_log_probs) -> [N, T]``, an estimate of KL(policy || reference) token by token.
@@ -14,9 +18,8 @@ class KLPenalty(Protocol):
     There is no mask argument: the caller masks the result, and keeps inf and nan out of the arguments. Wrong shapes raise ValueError.
     """
 
-    reference: ClassVar[Literal["model", "sampler"] | None]
-    """Whose log-probs the second argument holds: those of a reference model, which has to be loaded for it; those that the
-    rollout engine reported while it sampled; or nobody's, and it may be None."""
+    reference: ClassVar[Reference]
+    """Whose log-probs the second argument holds; it may be None where this is."""
 
     @property
     def coefficient(self) -> float:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from rltoolkit.component import check, check_tokens
+from rltoolkit.kl_penalty.base import Reference
 from rltoolkit.registry import register
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class SamplerDrift:
         coefficient: tau, scales the term in the objective; at least 0.
     """
 
-    reference: ClassVar = "sampler"
+    reference: ClassVar[Reference] = "sampler"
 
     coefficient: float = 0.001
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from rltoolkit.component import check
 from rltoolkit.registry import register
@@ -24,6 +25,8 @@ class Transformers:
         device: where the engine runs; ``auto`` is the GPU if there is one.
         max_num_seqs: responses sampled at the same time; bounds the memory for keys and values.
     """
+
+    gives_sampling_mask: ClassVar[bool] = True
 
     dtype: str = "auto"
     device: str = "auto"

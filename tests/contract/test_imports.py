@@ -18,7 +18,7 @@ FLOORS = (
     "model",
     "policy",
     " ".join(kind for kind in registry.kinds() if kind != "model"),
-    "rollout_batch arithmetic checkpoint_format columns worker_pool",
+    "rollout_batch arithmetic checkpoint_format columns sampling_mask worker_pool",
     "component papers",
     "registry errors",
 )

@@ -116,7 +116,9 @@ def test_a_field_that_is_only_called_like_a_token_limit_keeps_its_default(preset
     [
         (["mini_batch_size=48"], r"mini_batch_size=48 must divide prompts_per_step x group_size = 64 x 8 = 512"),
         (["group_size=1", "mini_batch_size=64"], r"group_size=1: advantage_estimator=group_normalized .* at least 2"),
-        (["sampling.top_p=0.9"], r"sampling\.top_p=0\.9: must be 1 in training"),
+        (["sampling.top_p=0.9"], r"sampling\.top_p=0\.9: rollout_engine=vllm does not say which tokens it kept"),
+        (["sampling.top_k=20"], r"sampling\.top_k=20: rollout_engine=vllm does not say"),
+        (["rollout_engine=transformers", "sampling.top_p=1.5"], r"sampling\.top_p=1\.5: must be in \(0, 1\]"),
         (["+experiment=dapo", "cache_length=64"], r"reward_shaper\.soft_overlong_punishment\.cache_length=64: must be"),
         (["sampling.max_new_tokens=5000"], r"longer than the model's context of \d+ tokens"),
         (["clip_strategy=clip_higher", "clip_strategy.epsilon_low=1.5"], r"clip_strategy\.epsilon_low=1\.5: must be in \[0, 1\)"),
