@@ -42,6 +42,7 @@ def test_every_preset_composes_and_its_numbers_agree(preset):
     [
         ("grpo", ("symmetric", "sequence_mean", [], [])),
         ("dapo", ("clip_higher", "token_mean", ["overlong_filtering", "soft_overlong_punishment"], ["dynamic_sampling"])),
+        ("scale_rl", ("cispo", "prompt_token_mean", [], ["dynamic_sampling"])),
         ("dapo_released", ("clip_higher", "token_mean", ["soft_overlong_punishment"], ["dynamic_sampling"])),
     ],
 )
