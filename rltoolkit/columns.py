@@ -100,7 +100,7 @@ METRICS: dict[str, Column] = {
     "clipped_high": Column(_TOKENS, "share whose gradient the ceiling of the ratio takes away"),
     "clipped_high_probability": Column(_TOKENS, "mean probability under the policy of those at the ceiling (paper, fig. 3b)"),
     "kl_old": Column(_TOKENS, "KL from the policy before the update (k3), nats"),
-    "kl_reference": Column(_TOKENS, "KL penalty's estimate of the KL to the reference, nats"),
+    "kl_reference": Column(_TOKENS, "KL penalty's estimate of the KL to its reference, nats"),
     "sampler_kl": Column(_TOKENS, "KL from the engine's distribution to the trainer's (k3), nats"),
     "mismatch": Column(_TOKENS, "mean |rho - 1|, rho the ratio of the trainer's old to the engine's probability"),
     "mismatch_max": Column(_TOKENS, "largest |rho - 1|"),

@@ -1,4 +1,5 @@
-"""The catalogue: ``python -m rltoolkit.components`` lists every component, ``... NAME`` shows one in full."""
+"""The catalogue: ``python -m rltoolkit.components`` lists every component, ``... NAME`` shows one in full, ``... --papers`` lists the
+papers with what comes from each."""
 
 from __future__ import annotations
 
@@ -10,18 +11,21 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Column, Table
 
-from rltoolkit import registry
+from rltoolkit import papers, registry
 from rltoolkit.component import followed_key
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Print the catalogue, or the components called NAME (or ``kind=NAME``). Returns 2 for an unknown name."""
+    """Print the catalogue, the paper index, or the components called NAME (or ``kind=NAME``). Returns 2 for an unknown name."""
     arguments = sys.argv[1:] if arguments is None else arguments
     console = Console()
     if not arguments:
         for kind in registry.kinds():
             console.print(catalogue(kind))
-        console.print("One in full: python -m rltoolkit.components NAME")
+        console.print("One in full: python -m rltoolkit.components NAME. By paper: python -m rltoolkit.components --papers")
+        return 0
+    if arguments[0] == "--papers":
+        console.print(papers.table(min(console.width, 100)), markup=False, highlight=False, soft_wrap=True)
         return 0
     found = matches(arguments[0])
     if not found:
@@ -61,14 +65,12 @@ def describe(kind: str, name: str) -> str:
     where, cls = registry.find(kind, name), registry.get(kind, name)
     lines = [f"{kind}={name}", "", inspect.getdoc(inspect.getmodule(cls)) or "", "", inspect.getdoc(cls) or "", ""]
     lines += ["Hyperparameters:"]
-    several = kind in registry.SEVERAL
-    prefix = f"{kind}.{name}" if several else kind
+    prefix = f"{kind}.{name}" if kind in registry.SEVERAL else kind
     for field, hint, default in hyperparameters(kind, name):
         lines.append(f"    {prefix}.{field}: {hint} = {default}")
     if not hyperparameters(kind, name):
         lines.append("    none")
-    choice = f"'{kind}=[{name}]'" if several else f"{kind}={name}"
-    lines += ["", f"File:   {relative(where.file)}:{where.line}", f"Config: python -m rltoolkit {choice}"]
+    lines += ["", f"File:   {relative(where.file)}:{where.line}", f"Config: python -m rltoolkit {registry.choice(kind, name)}"]
     lines += [f"Python: from {where.module} import {cls.__name__}", ""]
     return "\n".join(lines)
 

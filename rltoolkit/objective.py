@@ -69,7 +69,7 @@ class PolicyObjective:
             mask: [N, T] bool, the tokens that train; whatever stands elsewhere in the other arguments is ignored.
             weights: [N, T] ``loss_aggregator.weights(mask, totals)``, with the totals of the whole step.
             rollout_log_probs: [N, T] as the rollout engine reported them.
-            reference_log_probs: [N, T]; needed where ``kl_penalty.needs_reference``.
+            reference_log_probs: [N, T]; needed where ``kl_penalty.reference`` is "model".
             entropy: [N, T] of the policy's next-token distribution; needed where ``entropy_coefficient`` is not 0.
             selected: [N, T] bool, these rows of ``clip_strategy.select`` where its scope is "step".
 
@@ -95,7 +95,9 @@ class PolicyObjective:
             sums, maxima = _metrics(clipped, log_probs, old_log_probs, rollout_log_probs, mask)
             ratio = torch.where(mask, _trained(log_probs - old_log_probs, mask).exp(), 0.0)
             tokens = {"ratio": ratio, "clipped_low": clipped.clipped_low, "clipped_high": clipped.clipped_high}
-        if self.kl_penalty.needs_reference:
+        if self.kl_penalty.reference == "sampler":
+            reference_log_probs = rollout_log_probs
+        if self.kl_penalty.reference is not None:
             if reference_log_probs is None:
                 raise ValueError(f"{label(self.kl_penalty)} needs reference_log_probs: it is None, expected [N, T]")
             kl = self.kl_penalty(_trained(log_probs, mask), _trained(reference_log_probs, mask))

@@ -129,6 +129,11 @@ def build(kind: str, name: str, **hyperparameters: Any) -> Any:
     return get(kind, name)(**hyperparameters)
 
 
+def choice(kind: str, name: str) -> str:
+    """What chooses a component on the command line: ``clip_strategy=clip_higher``, quoted where the shell asks for it."""
+    return f"'{kind}=[{name}]'" if kind in SEVERAL else f"{kind}={name}"
+
+
 def find(kind: str, name: str) -> Location:
     """Module, file, line and one-line summary of a component."""
     cls = get(kind, name)

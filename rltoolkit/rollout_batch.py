@@ -29,6 +29,8 @@ KEYS: dict[str, Key] = {
     "input_ids": Key("P G T", "int64", "engine", "prompt, then response"),
     "response_mask": Key("P G T", "bool", "engine", "True on sampled tokens (end-of-sequence included)"),
     "rollout_log_probs": Key("P G T", "float32", "engine", "log-prob of token t under the policy that sampled it"),
+    "kept_ids": Key("P G W", "int32", "engine under a sampling mask", "tokens that top-p and top-k kept; see sampling_mask.py"),
+    "kept_counts": Key("P G T", "int32", "engine under a sampling mask", "how many of them are those of token t"),
     "response_length": Key("P G", "int64", "engine", "sampled tokens"),
     "truncated": Key("P G", "bool", "engine", "stopped by the length limit, not by end-of-sequence"),
     "policy_version": Key("P G", "int64", "engine", "version of the weights that sampled it"),
@@ -79,7 +81,10 @@ def stack_groups(groups: Iterable[TensorDict]) -> TensorDict:
     """Stack P groups, each of batch size [G], into [P, G]; per-token entries are cut or padded to the longest row of all."""
     groups = list(groups)
     longest = max(int(row_lengths(group).max()) for group in groups)
-    return torch.stack([_with_token_length(group, longest) for group in groups])
+    cut = [_with_width(group, "T", longest) for group in groups]
+    if "kept_counts" in groups[0]:
+        cut = [_with_width(group, "W", max(int(each["kept_counts"].sum(-1).max()) for each in groups)) for group in cut]
+    return torch.stack(cut)
 
 
 def rows(rollouts: TensorDict) -> TensorDict:
@@ -100,13 +105,11 @@ def row_lengths(rollouts: TensorDict) -> Tensor:
     return (mask * positions).amax(-1)
 
 
-def _with_token_length(group: TensorDict, length: int) -> TensorDict:
+def _with_width(group: TensorDict, dimension: str, width: int) -> TensorDict:
+    """The group with entries whose shape ends in ``dimension`` cut or padded with 0 to ``width``."""
     # keys() is spelled out because a TensorDict iterates over its batch
-    per_token = [name for name in group.keys() if name in KEYS and KEYS[name].shape.endswith("T")]  # noqa: SIM118
+    names = [name for name in group.keys() if name in KEYS and KEYS[name].shape.endswith(dimension)]  # noqa: SIM118
     return with_entries(
         group,
-        **{
-            name: torch.nn.functional.pad(group[name][..., :length], (0, max(0, length - group[name].shape[-1])))
-            for name in per_token
-        },
+        **{name: torch.nn.functional.pad(group[name][..., :width], (0, max(0, width - group[name].shape[-1]))) for name in names},
     )

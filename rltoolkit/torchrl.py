@@ -77,7 +77,7 @@ class PolicyLoss(LossModule):
             ``log_probs`` and, where it can, ``entropy`` (``PolicyModel`` in a ``TensorDictModule`` never holds all logits).
         clip_strategy: any of ``rltoolkit.clip_strategy``.
         loss_aggregator: any of ``rltoolkit.loss_aggregator``.
-        kl_penalty: any of ``rltoolkit.kl_penalty``; all but ``NoPenalty`` read ``ref_log_probs``.
+        kl_penalty: any of ``rltoolkit.kl_penalty``; K1, K2 and K3 read ``ref_log_probs``.
         importance_correction: any of ``rltoolkit.importance_correction``; all but ``NoCorrection`` read ``old_log_probs``.
         entropy_coefficient: c above.
         masking_strategy: which tokens of an LLM wrapper train: "sft" the response, "rlhf" what the assistant said in any
@@ -150,7 +150,7 @@ class PolicyLoss(LossModule):
         needed = [self.tensor_keys.sample_log_prob, self.tensor_keys.advantage]
         if self._has_distribution:
             needed.append(self.tensor_keys.action)
-        if self.kl_penalty.needs_reference:
+        if self.kl_penalty.reference == "model":
             needed.append(self.tensor_keys.ref_log_probs)
         if self._needs_old_log_probs:
             needed.append(self.tensor_keys.old_log_probs)
@@ -162,7 +162,7 @@ class PolicyLoss(LossModule):
         keys: list[NestedKey] = ["loss_objective", "clip_fraction", "kl_approx", "ESS"]
         if self._has_distribution or self.tensor_keys.entropy in self.actor_network.out_keys:
             keys += ["entropy", "loss_entropy"]
-        if self.kl_penalty.needs_reference:
+        if self.kl_penalty.reference is not None:
             keys += ["loss_kl_to_ref", "kl_to_ref"]
         return keys
 
@@ -203,8 +203,9 @@ class PolicyLoss(LossModule):
         if scores.entropy is not None:
             entropy = torch.where(mask, scores.entropy, 0.0)
             entries |= {"entropy": mean(entropy.sum()), "loss_entropy": -self.entropy_coefficient * weighted(entropy)}
-        if self.kl_penalty.needs_reference:
-            reference_log_probs = self._per_token(tensordict, "ref_log_probs", log_probs)
+        if self.kl_penalty.reference is not None:
+            source = "ref_log_probs" if self.kl_penalty.reference == "model" else "sample_log_prob"
+            reference_log_probs = self._per_token(tensordict, source, log_probs)
             kl = self.kl_penalty(torch.where(mask, log_probs, 0.0), torch.where(mask, reference_log_probs, 0.0))
             entries |= {"kl_to_ref": mean(kl.sum()), "loss_kl_to_ref": self.kl_penalty.coefficient * weighted(kl)}
         return self.output_type(**entries)

@@ -5,7 +5,7 @@
 The baseline does not contain the response itself, so the gradient is unbiased. The advantage is G / (G - 1) times that of
 ``group_centered``.
 
-Source: RLOO, arXiv:2402.14740, after Kool et al. 2019. Config: ``advantage_estimator=leave_one_out``.
+Source: RLOO, arXiv:2402.14740; Kool et al., 2019. Config: ``advantage_estimator=leave_one_out``.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
 
 The gradient is unbiased but noisy. This is what baselines are compared with.
 
-Source: REINFORCE, Williams 1992. Config: ``advantage_estimator=raw``.
+Source: REINFORCE, 1992 (Williams). Config: ``advantage_estimator=raw``.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from rltoolkit.clip_strategy.gspo import GSPO
 from rltoolkit.clip_strategy.gspo_token import GSPOToken
 from rltoolkit.clip_strategy.kl_cov import KLCov
 from rltoolkit.clip_strategy.no_clip import NoClip
+from rltoolkit.clip_strategy.off_policy_mask import OffPolicyMask
 from rltoolkit.clip_strategy.on_policy import OnPolicy
 from rltoolkit.clip_strategy.sapo import SAPO
 from rltoolkit.clip_strategy.symmetric import Symmetric
@@ -30,6 +31,7 @@ __all__ = [
     "GSPOToken",
     "KLCov",
     "NoClip",
+    "OffPolicyMask",
     "OnPolicy",
     "StepClipStrategy",
     "Symmetric",

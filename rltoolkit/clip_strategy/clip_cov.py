@@ -7,7 +7,8 @@ The paper draws the selected tokens at random from that interval; here the highe
 run can be repeated and does not depend on how the step is split. At the default fraction of 2e-4 a step of fewer than 5,000
 tokens selects none.
 
-Source: arXiv:2505.22617, section 4.2, eq. 11 and 12; the defaults from section 4.3. Config: ``clip_strategy=clip_cov``.
+Source: The Entropy Mechanism, arXiv:2505.22617, section 4.2, eq. 11 and 12; the defaults from section 4.3.
+Config: ``clip_strategy=clip_cov``.
 """
 
 from __future__ import annotations

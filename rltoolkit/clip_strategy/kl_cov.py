@@ -5,7 +5,8 @@
 
 |log r| is the estimate of the divergence in the authors' released code; the paper writes KL(old || new).
 
-Source: arXiv:2505.22617, section 4.2, eq. 13 and 14; the defaults from section 4.3. Config: ``clip_strategy=kl_cov``.
+Source: The Entropy Mechanism, arXiv:2505.22617, section 4.2, eq. 13 and 14; the defaults from section 4.3.
+Config: ``clip_strategy=kl_cov``.
 """
 
 from __future__ import annotations

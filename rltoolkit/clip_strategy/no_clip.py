@@ -2,7 +2,7 @@
 
     loss = -r A,   r = exp(log_probs - old_log_probs)
 
-Source: conservative policy iteration, as in PPO, arXiv:1707.06347, section 3, eq. 6. Config: ``clip_strategy=no_clip``.
+Source: PPO, arXiv:1707.06347, section 3, eq. 6 (conservative policy iteration). Config: ``clip_strategy=no_clip``.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
 
 It is right when each rollout step makes one optimizer step. With more, the later ones are off-policy, and nothing corrects that.
 
-Source: Williams 1992 (doi:10.1007/BF00992696), section 4; for language models GPG, arXiv:2504.02546.
+Source: REINFORCE, 1992 (Williams, doi:10.1007/BF00992696), section 4; GPG, arXiv:2504.02546 (for language models).
 Config: ``clip_strategy=on_policy``.
 """
 

@@ -2,7 +2,7 @@
 
     loss = -min(r A, clip(r, 1 - epsilon, 1 + epsilon) A),   r = exp(log_probs - old_log_probs)
 
-Source: PPO, arXiv:1707.06347, section 3, eq. 7 (GRPO uses it per token, arXiv:2402.03300, eq. 3).
+Source: PPO, arXiv:1707.06347, section 3, eq. 7; GRPO, arXiv:2402.03300, eq. 3 (per token).
 Config: ``clip_strategy=symmetric``.
 """
 

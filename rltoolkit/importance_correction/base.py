@@ -29,3 +29,8 @@ def log_rho(old_log_probs: Tensor, rollout_log_probs: Tensor, mask: Tensor) -> T
 def row_rho(old_log_probs: Tensor, rollout_log_probs: Tensor, mask: Tensor) -> Tensor:
     """[N, 1]: the ratio of the whole response, exp(sum over the row of log rho); no gradient."""
     return log_rho(old_log_probs, rollout_log_probs, mask).sum(-1, keepdim=True).exp()
+
+
+def row_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """[N, 1]: mean of ``values`` [N, T] over each row's tokens under the mask; 0 in rows without any."""
+    return torch.where(mask, values, 0.0).sum(-1, keepdim=True) / mask.sum(-1, keepdim=True).clamp(min=1)

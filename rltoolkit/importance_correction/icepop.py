@@ -4,7 +4,7 @@
 
 Where ``tis`` truncates on one side, this drops on both. The source has two separate bounds (0.5 and 5).
 
-Source: IcePop, in Ring-1T, arXiv:2510.18855, eq. 1 and 2. Config: ``importance_correction=icepop``.
+Source: Ring-1T, arXiv:2510.18855, eq. 1 and 2 (IcePop). Config: ``importance_correction=icepop``.
 """
 
 from __future__ import annotations

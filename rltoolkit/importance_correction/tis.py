@@ -2,8 +2,8 @@
 
     weight = min(rho, C),   rho = exp(old_log_probs - rollout_log_probs)
 
-Source: F. Yao et al., "Your efficient RL framework secretly brings you off-policy RL training", 2025; the truncation is that
-of IMPALA, arXiv:1802.01561, section 4.1. Config: ``importance_correction=tis``.
+Source: F. Yao et al., "Your efficient RL framework secretly brings you off-policy RL training", 2025; IMPALA,
+arXiv:1802.01561, section 4.1 (the truncation). Config: ``importance_correction=tis``.
 """
 
 from __future__ import annotations

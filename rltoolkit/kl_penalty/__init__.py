@@ -6,5 +6,6 @@ from rltoolkit.kl_penalty.k1 import K1
 from rltoolkit.kl_penalty.k2 import K2
 from rltoolkit.kl_penalty.k3 import K3
 from rltoolkit.kl_penalty.none import NoPenalty
+from rltoolkit.kl_penalty.sampler_drift import SamplerDrift
 
-__all__ = ["K1", "K2", "K3", "KLPenalty", "NoPenalty", "subtract_kl"]
+__all__ = ["K1", "K2", "K3", "KLPenalty", "NoPenalty", "SamplerDrift", "subtract_kl"]

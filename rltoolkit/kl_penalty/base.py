@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+Reference = Literal["model", "sampler"] | None
+"""Whose log-probs a penalty takes the policy's to: those of a reference model, which has to be loaded for it; those that the rollout
+engine reported while it sampled; or nobody's."""
 
 
 class KLPenalty(Protocol):
@@ -14,8 +18,8 @@ class KLPenalty(Protocol):
     There is no mask argument: the caller masks the result, and keeps inf and nan out of the arguments. Wrong shapes raise ValueError.
     """
 
-    needs_reference: ClassVar[bool]
-    """Whether a reference model has to be loaded; where it is False the second argument may be None."""
+    reference: ClassVar[Reference]
+    """Whose log-probs the second argument holds; it may be None where this is."""
 
     @property
     def coefficient(self) -> float:

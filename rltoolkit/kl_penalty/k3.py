@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from rltoolkit.component import check, check_tokens
+from rltoolkit.kl_penalty.base import Reference
 from rltoolkit.registry import register
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class K3:
         coefficient: scales the term in the objective; at least 0. The default is GRPO's beta.
     """
 
-    needs_reference: ClassVar[bool] = True
+    reference: ClassVar[Reference] = "model"
 
     coefficient: float = 0.04
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
+from rltoolkit.kl_penalty.base import Reference
 from rltoolkit.registry import register
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 class NoPenalty:
     """Zero for every token."""
 
-    needs_reference: ClassVar[bool] = False
+    reference: ClassVar[Reference] = None
     coefficient: ClassVar[float] = 0.0
 
     def __call__(self, log_probs: Tensor, reference_log_probs: Tensor | None = None) -> Tensor:

@@ -4,7 +4,7 @@
 
 A token of a long response weighs less than one of a short response, which the token-level loss (``token_mean``) changes.
 
-Source: GRPO, arXiv:2402.03300, section 4.1, eq. 3; discussed in DAPO, arXiv:2503.14476, section 3.3.
+Source: GRPO, arXiv:2402.03300, section 4.1, eq. 3; DAPO, arXiv:2503.14476, section 3.3 (discussion).
 Config: ``loss_aggregator=sequence_mean``.
 """
 

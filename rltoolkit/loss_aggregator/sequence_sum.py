@@ -5,7 +5,7 @@
 The policy gradient of a whole response is the sum over its tokens, so this is the textbook estimator; its scale grows
 with the length of the responses.
 
-Source: REINFORCE, Williams 1992 (doi:10.1007/BF00992696), episodic form. Config: ``loss_aggregator=sequence_sum``.
+Source: REINFORCE, 1992 (Williams, doi:10.1007/BF00992696), episodic form. Config: ``loss_aggregator=sequence_sum``.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 A hub name is taken from the local Hugging Face cache; what is not there is downloaded, with a progress bar. With HF_HUB_OFFLINE=1
 nothing is ever downloaded.
 
-Config: ``model=hf model.name_or_path=Qwen/Qwen2.5-0.5B-Instruct``.
+Source: none. Config: ``model=hf model.name_or_path=Qwen/Qwen2.5-0.5B-Instruct``.
 """
 
 from __future__ import annotations

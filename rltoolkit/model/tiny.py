@@ -3,7 +3,7 @@
 It answers ``task=integer_arithmetic`` at once about seven times in eight, and is mostly wrong; one time in eight it calculates step
 by step, rambles, and is more often right where it comes to an end. Reinforcement learning finds the second way.
 
-Made on first use, in minutes, and cached. Config: ``model=tiny``.
+Made on first use, in minutes, and cached. Source: none. Config: ``model=tiny``.
 """
 
 from __future__ import annotations

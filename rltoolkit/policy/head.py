@@ -4,6 +4,8 @@
     log_probs[t] = log p[t, target t]
     entropy[t]   = -sum over v of p[t, v] log p[t, v]
 
+Where sampling masks are given (``sampling_mask.py``), v runs over the tokens that were kept at t, and p is 0 for all others.
+
 With 150,000 entries in the vocabulary the logits of one micro-batch would outweigh the model. So tokens go through the head a
 chunk at a time, and the backward pass computes each chunk again, all but the last one, which is still there when it begins:
 
@@ -20,32 +22,45 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from rltoolkit.sampling_mask import KeptSets
+
 
 def head_statistics(
-    states: Tensor, targets: Tensor, head: nn.Linear, temperature: float, *, chunk_logits: int
+    states: Tensor, targets: Tensor, head: nn.Linear, temperature: float, *, chunk_logits: int, kept: KeptSets | None = None
 ) -> tuple[Tensor, Tensor]:
     """Log-probs [n] and entropies [n] of ``targets`` [n] after ``states`` [n, width]; differentiable, both of them.
+
+    With ``kept`` the distributions are those over the n kept sets, each of which must hold its target.
 
     In float32 even where the states are in bfloat16, in float64 where those are. About ``chunk_logits`` logits are held at a time.
     """
     chunk_tokens = max(1, chunk_logits // head.weight.shape[0])
-    return _HeadStatistics.apply(states, head.weight, head.bias, targets, temperature, chunk_tokens)
+    return _HeadStatistics.apply(states, head.weight, head.bias, targets, temperature, chunk_tokens, kept)
 
 
 class _HeadStatistics(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, states: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, temperature: float, chunk_tokens: int
+        ctx: Any,
+        states: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        targets: Tensor,
+        temperature: float,
+        chunk_tokens: int,
+        kept: KeptSets | None,
     ) -> tuple[Tensor, Tensor]:
         log_probs, entropies = [], []
-        for chunk, target in zip(states.split(chunk_tokens), targets.split(chunk_tokens), strict=True):
-            log_softmax = _log_softmax(chunk, weight, bias, temperature)
+        chunks = states.split(chunk_tokens), targets.split(chunk_tokens)
+        kept_chunks = [None] * len(chunks[0]) if kept is None else kept.split(chunk_tokens)
+        for chunk, target, kept_chunk in zip(*chunks, kept_chunks, strict=True):
+            log_softmax = _log_softmax(chunk, weight, bias, temperature, kept_chunk)
             log_probs.append(log_softmax.gather(-1, target.unsqueeze(-1)).squeeze(-1))
             entropies.append(-torch.einsum("nv,nv->n", log_softmax.exp(), log_softmax))
         statistics = torch.cat(log_probs), torch.cat(entropies)
         ctx.save_for_backward(states, weight, bias, targets, statistics[1])
         ctx.last = log_softmax
-        ctx.temperature, ctx.chunk_tokens = temperature, chunk_tokens
+        ctx.temperature, ctx.chunk_tokens, ctx.kept = temperature, chunk_tokens, kept_chunks
         ctx.set_materialize_grads(False)
         return statistics
 
@@ -64,7 +79,7 @@ class _HeadStatistics(torch.autograd.Function):
         for start in reversed(range(0, len(states), ctx.chunk_tokens)):
             part = slice(start, start + ctx.chunk_tokens)
             if log_softmax is None:
-                log_softmax = _log_softmax(states[part], weight, bias, ctx.temperature)
+                log_softmax = _log_softmax(states[part], weight, bias, ctx.temperature, ctx.kept[start // ctx.chunk_tokens])
             logits_grad = _logits_grad(
                 log_softmax,
                 targets[part],
@@ -80,13 +95,17 @@ class _HeadStatistics(torch.autograd.Function):
                 weight_grad.addmm_(logits_grad.T, states[part])
             if bias_grad is not None:
                 bias_grad += logits_grad.sum(0)
-        return states_grad, weight_grad, bias_grad, None, None, None
+        return states_grad, weight_grad, bias_grad, None, None, None, None
 
 
-def _log_softmax(states: Tensor, weight: Tensor, bias: Tensor | None, temperature: float) -> Tensor:
+def _log_softmax(states: Tensor, weight: Tensor, bias: Tensor | None, temperature: float, kept: KeptSets | None) -> Tensor:
     logits = F.linear(states, weight, bias)
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    return (logits.div_(temperature) if temperature != 1 else logits).log_softmax(-1)
+    if temperature != 1:
+        logits.div_(temperature)
+    if kept is not None:
+        kept.restrict_(logits)
+    return logits.log_softmax(-1)
 
 
 def _logits_grad(

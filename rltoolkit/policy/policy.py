@@ -22,6 +22,7 @@ from rltoolkit.policy.backbone import decoder_layers
 from rltoolkit.policy.head import head_statistics
 from rltoolkit.policy.layout import LAYOUTS, default_layout
 from rltoolkit.policy.lora import merged_weights
+from rltoolkit.sampling_mask import SamplingMask
 
 _PREFIX = "causal_lm."
 _LOGIT_TRANSFORMS = (
@@ -74,7 +75,9 @@ class PolicyModel(nn.Module):
         """The transformer blocks, first to last. Raises ValueError where the architecture keeps them in no list."""
         return decoder_layers(self.causal_lm)
 
-    def forward(self, input_ids: Tensor, mask: Tensor, temperature: float = 1.0) -> TokenStatistics:
+    def forward(
+        self, input_ids: Tensor, mask: Tensor, temperature: float = 1.0, sampling_mask: SamplingMask | None = None
+    ) -> TokenStatistics:
         """Statistics of the tokens under the mask.
 
         Rows are right-padded; attention is causal, so what stands after a row's last asked-for token cannot matter.
@@ -83,6 +86,7 @@ class PolicyModel(nn.Module):
             input_ids: [N, T] int64; any valid id as padding.
             mask: [N, T] bool, the tokens asked for; False on the first token of every row, which nothing predicts.
             temperature: divides the logits.
+            sampling_mask: of the N rows; log-probs and entropies are then those of the distributions over the kept tokens.
         """
         rows = self.layout.arrange(input_ids, mask)
         hidden = self.causal_lm.get_decoder()(
@@ -96,8 +100,9 @@ class PolicyModel(nn.Module):
         states = hidden.flatten(0, 1).index_select(0, rows.place[:, :-1][asked])
         targets = input_ids[:, 1:][asked]
         head = self.causal_lm.get_output_embeddings()
-        statistics = head_statistics(states, targets, head, temperature, chunk_logits=self.chunk_logits)
         where = F.pad(asked, (1, 0))
+        kept = None if sampling_mask is None else sampling_mask.of_tokens(where)
+        statistics = head_statistics(states, targets, head, temperature, chunk_logits=self.chunk_logits, kept=kept)
         log_probs, entropy = (values.new_zeros(mask.shape).masked_scatter(where, values) for values in statistics)
         return TokenStatistics(log_probs, entropy)
 

@@ -2,7 +2,7 @@
 
     order = a permutation of 0, ..., size - 1 drawn uniformly, given (seed, epoch)
 
-Source: the usual shuffling without replacement. Config: ``prompt_sampler=shuffled``.
+Source: none; the usual shuffling without replacement. Config: ``prompt_sampler=shuffled``.
 """
 
 from __future__ import annotations

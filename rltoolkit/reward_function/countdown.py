@@ -7,7 +7,7 @@ without one the rest of the last ``Answer:`` line; without either the whole resp
 whole numbers of at most 20 digits, + - * / and parentheses, no sign before a number, and at most ``max_length`` characters. It
 is parsed here, never evaluated as code, and computed in exact fractions.
 
-Source: the Countdown game as a task of reinforcement learning, TinyZero. Config: ``reward_function=countdown``.
+Source: none; the Countdown game as a task of reinforcement learning, TinyZero. Config: ``reward_function=countdown``.
 """
 
 from __future__ import annotations

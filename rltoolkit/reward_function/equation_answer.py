@@ -5,7 +5,7 @@
 A response without ``=`` is read whole. Apart from spaces around it, the text must be one integer with an optional sign:
 ``37+48=85;85-9=76`` answers 76, ``85-9=76.`` answers nothing.
 
-Source: the reward of DAPO, arXiv:2503.14476, section 2.4, eq. 7, for generated arithmetic.
+Source: DAPO, arXiv:2503.14476, section 2.4, eq. 7, for generated arithmetic.
 Config: ``reward_function=equation_answer``.
 """
 

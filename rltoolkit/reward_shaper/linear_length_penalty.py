@@ -5,7 +5,7 @@
 |y| is the response's length in tokens. The soft overlong punishment only affects the longest responses; this one prefers
 the shorter of any two correct responses.
 
-Source: the length term of L1, arXiv:2503.04697, section 3, eq. 1 (LCPO-Exact), with a target length of 0, as a share of the
+Source: L1, arXiv:2503.04697, section 3, eq. 1 (the length term of LCPO-Exact), with a target length of 0, as a share of the
 limit. Config: ``reward_shaper=[linear_length_penalty]``.
 """
 

@@ -4,7 +4,7 @@
 
 over the n-grams of the response's token ids; a response shorter than n has none and pays nothing.
 
-Source: the n-gram repetition penalty of Yeo et al., arXiv:2502.03373 (there a penalty on each repeated token, here its
+Source: Yeo et al., arXiv:2502.03373, the n-gram repetition penalty (there a penalty on each repeated token, here its
 share over the response, since rewards are one number for each). Config: ``reward_shaper=[repetition_penalty]``.
 """
 

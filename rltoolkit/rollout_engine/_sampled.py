@@ -13,16 +13,21 @@ from tensordict import TensorDict
 
 from rltoolkit.rollout_batch import stack_groups, text_entry
 from rltoolkit.rollout_engine.base import RolloutStream
+from rltoolkit.sampling_mask import from_responses
 
 _MASK = (1 << 64) - 1
 
 
 class Response(NamedTuple):
-    """One sampled response: its tokens (end-of-sequence included), their log-probs, and whether the limit cut it."""
+    """One sampled response: its tokens (end-of-sequence included), their log-probs, and whether the limit cut it.
+
+    ``kept`` has the ids that top-p and top-k left for each token, under a sampling mask.
+    """
 
     token_ids: Sequence[int]
     log_probs: Sequence[float]
     truncated: bool
+    kept: Sequence[torch.Tensor] = ()
 
 
 def response_seed(seed: int, index: int) -> int:
@@ -97,8 +102,10 @@ def to_rollouts(
         skip_special_tokens=True,
         clean_up_tokenization_spaces=False,
     )
+    sampling_mask = from_responses([response.kept for response in responses], sampled) if responses[0].kept else {}
     return TensorDict(
         {
+            **sampling_mask,
             "input_ids": torch.zeros(filled.shape, dtype=torch.int64).masked_scatter(filled, torch.tensor(list(tokens))),
             "response_mask": sampled,
             "rollout_log_probs": torch.zeros(filled.shape).masked_scatter(sampled, torch.tensor(list(log_probs))),

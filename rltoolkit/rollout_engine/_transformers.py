@@ -92,6 +92,7 @@ class TransformersEngine:
         live, cache = torch.arange(len(rows), device=self._device), None
         tokens = torch.zeros(uniforms.shape, dtype=torch.int64, device=self._device)
         log_probs = torch.zeros(uniforms.shape, device=self._device)
+        kept_ids: list[list[Tensor]] = [[] for _ in rows]  # of each row, for each of its tokens
         for count in range(1, uniforms.shape[1] + 1):
             positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, -inputs.shape[1] :]
             with sdpa_kernel(_KERNELS):
@@ -99,17 +100,24 @@ class TransformersEngine:
                     inputs, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True, logits_to_keep=1
                 )
             cache = output.past_key_values
-            token, log_prob = _draw(output.logits[:, -1].float(), uniforms[live, count - 1], sampling)
+            token, log_prob, kept = _draw(output.logits[:, -1].float(), uniforms[live, count - 1], sampling)
+            if sampling.sampling_mask and kept is not None:
+                ids = kept.nonzero()[:, 1].int().cpu().split(kept.sum(-1).tolist())
+                for row, ids_of_token in zip(live.tolist(), ids, strict=True):
+                    kept_ids[row].append(ids_of_token)
             tokens[live, count - 1], log_probs[live, count - 1] = token, log_prob
             stopped = torch.isin(token, self._stops)
             going = ~stopped & (count < limits[live])
             ended = live[~going]
             columns = (ended, tokens[ended, :count], log_probs[ended, :count], ~stopped[~going])
-            yield [(row, Response(*rest)) for row, *rest in zip(*(column.tolist() for column in columns), strict=True)]
+            yield [
+                (row, Response(ids_of_row, log_probs_of_row, truncated, kept_ids[row]))
+                for row, ids_of_row, log_probs_of_row, truncated in zip(*(column.tolist() for column in columns), strict=True)
+            ]
             if not going.all():
-                kept = going.nonzero().squeeze(-1)
-                cache.batch_select_indices(kept)
-                live, token, mask = live[kept], token[kept], mask[kept]
+                remaining = going.nonzero().squeeze(-1)
+                cache.batch_select_indices(remaining)
+                live, token, mask = live[remaining], token[remaining], mask[remaining]
             if not len(live):
                 return
             inputs, mask = token[:, None], torch.nn.functional.pad(mask, (0, 1), value=1)
@@ -177,10 +185,15 @@ def _uniforms(seed: int, count: int) -> Tensor:
     return torch.rand(count, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def _draw(logits: Tensor, uniforms: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor]:
-    """Sample by inverting the distribution function: logits [N, V] and uniforms [N] to tokens [N] and their log-probs [N]."""
+def _draw(logits: Tensor, uniforms: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Sample by inverting the distribution function: logits [N, V] and uniforms [N] to tokens [N] and their log-probs [N].
+
+    The third is what top-k and top-p kept to choose from, [N, V] bool; None without either.
+    """
     if sampling.temperature > 0:
         logits = logits / sampling.temperature
+    if sampling.top_k:
+        logits = _keep_most_probable(logits, sampling.top_k)
     if sampling.top_p < 1:
         logits = _keep_nucleus(logits, sampling.top_p)
     log_probs = logits.log_softmax(-1)
@@ -190,7 +203,14 @@ def _draw(logits: Tensor, uniforms: Tensor, sampling: Sampling) -> tuple[Tensor,
         tokens = torch.searchsorted(cumulative, uniforms[:, None] * cumulative[:, -1:], right=True).squeeze(-1)
     else:
         tokens = logits.argmax(-1)
-    return tokens, log_probs.gather(-1, tokens[:, None]).squeeze(-1)
+    kept = logits > float("-inf") if sampling.top_k or sampling.top_p < 1 else None
+    return tokens, log_probs.gather(-1, tokens[:, None]).squeeze(-1), kept
+
+
+def _keep_most_probable(logits: Tensor, top_k: int) -> Tensor:
+    """Mask all but the ``top_k`` most probable tokens, and those that are as probable as the last of them."""
+    lowest = logits.topk(min(top_k, logits.shape[-1])).values[:, -1:]
+    return logits.masked_fill(logits < lowest, float("-inf"))
 
 
 def _keep_nucleus(logits: Tensor, top_p: float) -> Tensor:

@@ -21,6 +21,10 @@ class Sampling:
 
     temperature: float = 1.0
     top_p: float = 1.0
+    top_k: int = 0
+    """tokens to choose from, the most probable ones, of which top-p then keeps some; 0: all"""
+    sampling_mask: bool = False
+    """whether rollouts say which tokens top-p and top-k kept, where one of them is set: ``kept_ids`` and ``kept_counts``"""
     max_new_tokens: int = 1024
 
 
@@ -71,7 +75,7 @@ class RolloutEngine(Protocol):
         Returns:
             TensorDict [P, G] with the keys that ``rollout_batch.KEYS`` says the engine writes. Log-probs are those of
             the distribution that was sampled from: of the logits divided by the temperature, renormalised over the kept
-            tokens where top_p < 1. Rows are right-padded with 0.
+            tokens where top-p or top-k left some out. Rows are right-padded with 0.
 
         Raises:
             ValueError: a prompt that is empty or leaves no room for a token, or not one seed for each prompt.
@@ -97,7 +101,10 @@ class RolloutEngine(Protocol):
 
 
 class RolloutEngineSpec(Protocol):
-    """What is registered: the engine's settings; calling it starts a live engine."""
+    """What is registered: the engine's settings; calling it starts a live engine.
+
+    An engine that can write ``kept_ids`` and ``kept_counts`` has a true attribute ``gives_sampling_mask``.
+    """
 
     def __call__(self, *, model_path: Path, max_length: int, seed: int) -> RolloutEngine:
         """Start an engine on a Hugging Face directory; ``max_length`` is prompt + response in tokens."""

@@ -1,13 +1,14 @@
 """Transformers: sampling with Hugging Face's own model, for machines without vLLM.
 
 One forward per token for all unfinished responses; finished ones leave the batch, and their keys and values with them.
-Config: ``rollout_engine=transformers``.
+Source: none. Config: ``rollout_engine=transformers``.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from rltoolkit.component import check
 from rltoolkit.registry import register
@@ -24,6 +25,8 @@ class Transformers:
         device: where the engine runs; ``auto`` is the GPU if there is one.
         max_num_seqs: responses sampled at the same time; bounds the memory for keys and values.
     """
+
+    gives_sampling_mask: ClassVar[bool] = True
 
     dtype: str = "auto"
     device: str = "auto"

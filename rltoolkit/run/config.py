@@ -53,19 +53,31 @@ class SamplingConfig:
     section: ClassVar[str] = "sampling"
 
     temperature: float = 1.0
-    top_p: float = 1.0
+    top_p: float = 1.0  # below 1 for engines that say which tokens they kept: the trainer normalises over those, too
+    top_k: int = 0  # 0: no limit; else likewise
     max_new_tokens: int = MISSING  # L_max
     max_prompt_tokens: int = MISSING  # longer prompts are left out, and counted
 
     def __post_init__(self) -> None:
         _require_positive(self, "temperature", "max_new_tokens", "max_prompt_tokens")
-        allowed = "1 in training, since with a truncated distribution the ratio of new to old probabilities is biased"
-        check(self, "top_p", self.top_p == 1, f"{allowed}; evaluation.top_p is free")
+        _require_not_negative(self, "top_k")
+        check(self, "top_p", 0 < self.top_p <= 1, "in (0, 1]")
+
+    @property
+    def cuts_off(self) -> bool:
+        """Whether some tokens are left out of the distribution that is sampled from."""
+        return self.top_p < 1 or self.top_k > 0
 
     @property
     def sampling(self) -> Sampling:
         """What the engine is asked for."""
-        return Sampling(temperature=self.temperature, top_p=self.top_p, max_new_tokens=self.max_new_tokens)
+        return Sampling(
+            temperature=self.temperature,
+            top_p=self.top_p,
+            top_k=self.top_k,
+            sampling_mask=self.cuts_off,
+            max_new_tokens=self.max_new_tokens,
+        )
 
 
 @dataclass(kw_only=True)

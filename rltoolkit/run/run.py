@@ -70,7 +70,7 @@ class Run:
     @property
     def needs_reference(self) -> bool:
         """Whether a frozen copy of the start has to be loaded."""
-        return self.components.kl_penalty.needs_reference
+        return self.components.kl_penalty.reference == "model"
 
     @cached_property
     def verifier(self) -> RewardFunction:

@@ -19,6 +19,7 @@ def validate(config: RunConfig, components: Components) -> None:
     _validate_kl_penalty(config, components)
     _validate_what_reads_the_reward(config, components)
     _validate_lengths(config, components)
+    _validate_sampling_mask(config, components)
     try:
         require_source_fits(config.trainer.old_log_probs, components.importance_correction)
     except ValueError as error:
@@ -37,12 +38,14 @@ def _validate_group_size(config: RunConfig, components: Components) -> None:
 
 
 def _validate_kl_penalty(config: RunConfig, components: Components) -> None:
-    if components.kl_penalty.needs_reference:
+    if components.kl_penalty.reference == "model":
         return
     for key, value in (("kl_in_reward", config.kl_in_reward), ("reference_every", config.reference_every)):
         if value:
             setting = f"{key}={str(value).lower()}"
-            raise ConfigError(f"{setting} needs a KL penalty: {label(components.kl_penalty)}, choose k1, k2 or k3")
+            raise ConfigError(
+                f"{setting} needs a KL penalty to a reference model: {label(components.kl_penalty)} has none; choose k1, k2 or k3"
+            )
 
 
 def _validate_what_reads_the_reward(config: RunConfig, components: Components) -> None:
@@ -82,3 +85,15 @@ def _validate_lengths(config: RunConfig, components: Components) -> None:
             f"trainer.micro_batch_tokens={config.trainer.micro_batch_tokens}: must hold one whole row, "
             f"sampling.max_prompt_tokens + sampling.max_new_tokens = {longest} tokens"
         )
+
+
+def _validate_sampling_mask(config: RunConfig, components: Components) -> None:
+    """Refuse top-p and top-k in training where the engine cannot say which tokens they kept."""
+    sampling, engine = config.sampling, components.rollout_engine
+    if not sampling.cuts_off or getattr(engine, "gives_sampling_mask", False):
+        return
+    setting = f"sampling.top_p={sampling.top_p}" if sampling.top_p < 1 else f"sampling.top_k={sampling.top_k}"
+    raise ConfigError(
+        f"{setting}: {label(engine)} does not say which tokens it kept, and without them the ratio of new to old probabilities is "
+        "biased; set sampling.top_p=1.0 sampling.top_k=0, or rollout_engine=transformers (evaluation.top_p is free)"
+    )

@@ -2,7 +2,7 @@
 
     keep = True
 
-Source: the naive GRPO baseline of DAPO, arXiv:2503.14476, table 1. Config: ``sampler_filter=[keep_all]``.
+Source: DAPO, arXiv:2503.14476, table 1 (the naive GRPO baseline). Config: ``sampler_filter=[keep_all]``.
 """
 
 from __future__ import annotations

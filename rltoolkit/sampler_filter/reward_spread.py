@@ -5,7 +5,7 @@
 It reads the reward as the shapers leave it. Where there is a verdict, use ``dynamic_sampling``: after a length penalty every
 group has a spread, even one that is all wrong. The spread is compared, since rounding can make a deviation of equal rewards positive.
 
-Source: the zero-variance test of DAPO, arXiv:2503.14476, section 3.2, for rewards on a scale.
+Source: DAPO, arXiv:2503.14476, section 3.2 (the zero-variance test), for rewards on a scale.
 Config: ``sampler_filter=[reward_spread]``.
 """
 

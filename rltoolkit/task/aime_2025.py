@@ -2,7 +2,7 @@
 
 Reads rows with ``problem`` and ``answer``, and the other forms that ``task=aime_2024`` reads.
 
-Source: the contests of 2025; math-ai/aime25 on the hub. Config: ``task=aime_2025``.
+Source: none; the contests of 2025, math-ai/aime25 on the hub. Config: ``task=aime_2025``.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ Four worked examples go before each question as turns of the conversation; they 
 ``integer_answer`` reads, or in what ``example`` says. Train and eval never share a question: a third of all questions, chosen by a
 hash, is kept for evaluation. The evaluation questions are distinct and, like a benchmark's, the same for every seed.
 
-Config: ``task=chat_arithmetic``.
+Source: none. Config: ``task=chat_arithmetic``.
 """
 
 from __future__ import annotations

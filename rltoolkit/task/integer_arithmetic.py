@@ -6,7 +6,7 @@ Operands are drawn from 1..max_operand and the running total stays in [0, limit)
 prompts, chosen by a hash, is kept for evaluation, and ``model=tiny`` is not warm-started on those either. The evaluation
 problems are distinct and, like a benchmark's, the same for every seed.
 
-Config: ``task=integer_arithmetic``.
+Source: none. Config: ``task=integer_arithmetic``.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Reads .jsonl, .json and .parquet files. ``task=json_lines task.path=my.jsonl`` t
 on the rest. To evaluate on all of a file, name it in ``eval_path``, for instance MATH-500 with
 ``eval_task=json_lines eval_task.eval_path=math500.jsonl eval_task.prompt_field=problem``.
 
-Config: ``task=json_lines``.
+Source: none. Config: ``task=json_lines``.
 """
 
 from __future__ import annotations

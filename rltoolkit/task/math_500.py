@@ -4,7 +4,7 @@ Answers are fractions, roots, intervals, points, words: verify them with ``rewar
 of each level. It is evaluated as in DeepSeek-R1 (arXiv:2501.12948, section 3): temperature 0.6, top-p 0.95, at most 32,768 tokens; k,
 which that paper sets between 4 and 64 by the size of the benchmark, is 4 here.
 
-Source: Lightman et al., arXiv:2305.20050, appendix C, from MATH, arXiv:2103.03874; HuggingFaceH4/MATH-500 on the hub.
+Source: Lightman et al., arXiv:2305.20050, appendix C; MATH, arXiv:2103.03874; HuggingFaceH4/MATH-500 on the hub.
 Config: ``task=math_500 reward_function=math_verify``.
 """
 

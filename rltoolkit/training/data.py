@@ -17,7 +17,7 @@ import torch
 from tensordict import TensorDict
 from torchrl.data import LazyTensorStorage, SamplerWithoutReplacement, TensorDictReplayBuffer
 
-from rltoolkit import old_log_probs
+from rltoolkit import old_log_probs, sampling_mask
 from rltoolkit.collector import CollectedStep, Collector, EncodedProblem, EveryPromptSolved, PromptStream
 from rltoolkit.rollout_engine import RolloutEngine
 from rltoolkit.run.run import Run
@@ -33,13 +33,13 @@ from rltoolkit.training.weight_sync import WeightSync
 
 log = logging.getLogger(__name__)
 
-COLLECTED_KEYS = ("input_ids", "response_mask", "loss_mask", "rollout_log_probs", "advantage", "carried")
+COLLECTED_KEYS = ("input_ids", "response_mask", "loss_mask", "rollout_log_probs", "advantage", "carried", *sampling_mask.KEYS)
 """What of a rollout step goes into its rows; text stays behind."""
 TRAINING_KEYS = (
     "input_ids", "response_mask", "loss_mask", "rollout_log_probs", "advantage", "group_index", "logged", "old_log_probs",
-    "scored_in_update",
+    "scored_in_update", *sampling_mask.KEYS,
 )  # fmt: skip
-"""What an optimizer step reads."""
+"""What an optimizer step reads; the sampling masks only where sampling was cut off."""
 
 
 class RolloutData(L.LightningDataModule):
@@ -193,7 +193,7 @@ class RolloutData(L.LightningDataModule):
     def _mini_batches(self, rollouts: TensorDict, logged_groups: int) -> list[TensorDict]:
         config = self.run.config
         prompts, group_size = rollouts.batch_size
-        rows = rollouts.select(*COLLECTED_KEYS)
+        rows = rollouts.select(*COLLECTED_KEYS, strict=False)
         rows["group_index"] = torch.arange(prompts).unsqueeze(1).expand(prompts, group_size).contiguous()
         rows = rows.reshape(-1)
         line = torch.arange(len(rows))
@@ -212,7 +212,7 @@ class RolloutData(L.LightningDataModule):
         buffer.set_rng(torch.Generator().manual_seed(config.seed * 1_000_003 + self.collector.rollout_step))
         buffer.extend(units)
         count = -(-len(units) // (config.mini_batch_size // unit))
-        return [buffer.sample().select(*TRAINING_KEYS).reshape(-1) for _ in range(count)]
+        return [buffer.sample().select(*TRAINING_KEYS, strict=False).reshape(-1) for _ in range(count)]
 
 
 class MiniBatches:

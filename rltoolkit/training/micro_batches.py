@@ -56,6 +56,8 @@ def crop(micro: TensorDict) -> TensorDict:
         flat = {key: torch.zeros(1, dtype=value.dtype, device=value.device) for key, value in micro.items() if value.ndim == 1}
         return TensorDict({**blank, **flat}, batch_size=[1])
     length = int(row_lengths(micro).max())
+    widths = {"kept_ids": int(micro["kept_counts"].sum(-1).max())} if "kept_counts" in micro else {}
     return TensorDict(
-        {key: value[:, :length] if value.ndim == 2 else value for key, value in micro.items()}, batch_size=micro.batch_size
+        {key: value[:, : widths.get(key, length)] if value.ndim == 2 else value for key, value in micro.items()},
+        batch_size=micro.batch_size,
     )

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.optim.lr_scheduler import LRScheduler
 
-from rltoolkit import old_log_probs
+from rltoolkit import old_log_probs, sampling_mask
 from rltoolkit.clip_strategy import StepClipStrategy
 from rltoolkit.kl_penalty import KLPenalty, subtract_kl
 from rltoolkit.loss_aggregator import Totals
@@ -26,6 +26,7 @@ from rltoolkit.objective import ObjectiveOutput, PolicyObjective, means
 from rltoolkit.policy.lora import whole
 from rltoolkit.policy.policy import PolicyModel, TokenStatistics
 from rltoolkit.run.config import OptimizerConfig
+from rltoolkit.sampling_mask import SamplingMask
 from rltoolkit.training.errors import NotFinite
 from rltoolkit.training.micro_batches import crop, plan_micro_batches
 from rltoolkit.training.token_record import TokenRecord
@@ -175,7 +176,7 @@ class PolicyModule(L.LightningModule):
         """Rollouts [P, G] whose reward is less by the KL to the reference, where ``reward_penalty`` asks for it; else as they are."""
         if self.reward_penalty is None:
             return rollouts
-        rows = rollouts.select("input_ids", "response_mask").reshape(-1)
+        rows = rollouts.select("input_ids", "response_mask", *sampling_mask.KEYS, strict=False).reshape(-1)
         reference = self.score(rows, mask_key="response_mask", reference=True)
         return subtract_kl(rollouts, reference.reshape(rollouts["response_mask"].shape), self.reward_penalty)
 
@@ -211,7 +212,7 @@ class PolicyModule(L.LightningModule):
         batch["weights"] = aggregator.weights(mask, Totals.of(mask, batch["group_index"]))
         if getattr(self.objective.clip_strategy, "scope", "token") == "step":
             batch["selected"] = self._select(batch)
-        if self.objective.kl_penalty.needs_reference:
+        if self.objective.kl_penalty.reference == "model":
             batch["reference_log_probs"] = self.score(batch, reference=True)
         loss = torch.zeros((), dtype=torch.float64, device=self.device)
         sums: dict[str, Tensor] = {}
@@ -261,7 +262,7 @@ class PolicyModule(L.LightningModule):
         return strategy.select(log_probs, old_log_probs.within_update(batch, log_probs), advantages, batch["loss_mask"])
 
     def _statistics(self, model: PolicyModel, micro: TensorDict, mask_key: str) -> TokenStatistics:
-        return model(micro["input_ids"], micro[mask_key], self.temperature)
+        return model(micro["input_ids"], micro[mask_key], self.temperature, SamplingMask.of_rows(micro))
 
     def _my_micro_batches(self, batch: TensorDict, mask_key: str) -> list[Tensor]:
         """This rank's micro-batches as row indices; rows that share a sequence of the layout stay together."""

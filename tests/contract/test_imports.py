@@ -20,8 +20,8 @@ FLOORS = (
     "model",
     "policy",
     " ".join(kind for kind in registry.kinds() if kind != "model"),
-    "rollout_batch arithmetic checkpoint_format columns worker_pool",
-    "component",
+    "rollout_batch arithmetic checkpoint_format columns sampling_mask worker_pool",
+    "component papers",
     "registry errors",
 )
 """From the top to the bottom: a module imports from floors below its own only, and not from its neighbours on the floor."""

@@ -37,6 +37,18 @@ def test_the_ratio_stays_one_for_twenty_optimizer_steps(command, cache, tmp_path
     assert [name for name in before if not torch.equal(before[name], after[name])] == []
 
 
+def test_the_ratio_is_one_where_the_trainer_replays_what_the_engine_cut_off(command, tmp_path):
+    run = tmp_path / "run"
+    done = command("+experiment=grpo", "rollout_engine=transformers", "sampling.top_p=0.8", "sampling.top_k=10", "kl_penalty=k3",
+                   "optimizer.learning_rate=0", "trainer.max_steps=4", f"hydra.run.dir={run}")  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    for row in table(run / "metrics.csv"):
+        assert float(row["gradient_norm"]) > 0
+        assert float(row["mismatch_max"]) < ROUNDING  # trainer against engine
+        assert float(row["ratio_max"]) == pytest.approx(1, abs=ROUNDING)
+        assert float(row["kl_reference"]) < ROUNDING  # the reference is the same model, and replays the same sets
+
+
 def test_the_engines_log_probs_as_the_old_ones(command, tmp_path):
     run = tmp_path / "run"
     base = ["+experiment=grpo", "rollout_engine=transformers", "optimizer.learning_rate=0", "trainer.max_steps=4"]

@@ -5,14 +5,31 @@ import torch
 from torch import nn
 
 from rltoolkit.policy.head import head_statistics
+from rltoolkit.sampling_mask import KeptSets
 
 TOKENS, WIDTH, VOCABULARY = 7, 5, 11
 
 
-def full_logits(states, targets, head, temperature):
-    """Both statistics by the definition."""
-    distribution = torch.distributions.Categorical(logits=head(states) / temperature)
-    return distribution.log_prob(targets), distribution.entropy()
+def full_logits(states, targets, head, temperature, kept=None):
+    """Both statistics by the definition; with ``kept``, of each token's distribution over its own few logits."""
+    logits = head(states) / temperature
+    if kept is None:
+        distribution = torch.distributions.Categorical(logits=logits)
+        return distribution.log_prob(targets), distribution.entropy()
+    small = [torch.distributions.Categorical(logits=row[ids]) for row, ids in zip(logits, kept, strict=True)]
+    places = [ids.index(target) for ids, target in zip(kept, targets.tolist(), strict=True)]
+    log_probs = [each.log_prob(torch.tensor(place)) for each, place in zip(small, places, strict=True)]
+    return torch.stack(log_probs), torch.stack([each.entropy() for each in small])
+
+
+def random_sets(targets):
+    """For each token its target and some others, from none to all."""
+    sets = [{int(target), *range(size)} for target, size in zip(targets, [0, 3, 5, 1, 2, VOCABULARY, 4], strict=True)]
+    return [sorted(ids, key=lambda token: token * 7 % VOCABULARY) for ids in sets]  # in no particular order
+
+
+def kept_sets(kept):
+    return KeptSets(torch.tensor([i for ids in kept for i in ids], dtype=torch.int32), torch.tensor([len(ids) for ids in kept]))
 
 
 @pytest.fixture
@@ -24,18 +41,20 @@ def case():
 
 @pytest.mark.parametrize("chunk_tokens", [1, 3, 100])  # the last chunk is whole, shorter, or the only one
 @pytest.mark.parametrize("used", ["log-probs", "entropies", "both"])
-def test_equals_autograd_through_the_full_logits(case, chunk_tokens, used):
+@pytest.mark.parametrize("masked", [False, True])
+def test_equals_autograd_through_the_full_logits(case, chunk_tokens, used, masked):
     states, targets, head = case
+    kept = random_sets(targets) if masked else None
     inputs = (states, head.weight, head.bias)
     coefficients = torch.randn(2, TOKENS, dtype=torch.float64)
     gradients = []
     for log_probs, entropies in (
-        head_statistics(states, targets, head, 0.7, chunk_logits=chunk_tokens * VOCABULARY),
-        full_logits(states, targets, head, 0.7),
+        head_statistics(states, targets, head, 0.7, chunk_logits=chunk_tokens * VOCABULARY, kept=kept and kept_sets(kept)),
+        full_logits(states, targets, head, 0.7, kept),
     ):
         parts = {"log-probs": coefficients[0] * log_probs, "entropies": coefficients[1] * entropies}
         parts["both"] = parts["log-probs"] + parts["entropies"]
-        gradients.append(torch.autograd.grad(parts[used].sum(), inputs))
+        gradients.append((log_probs, entropies, *torch.autograd.grad(parts[used].sum(), inputs)))
     torch.testing.assert_close(*gradients, rtol=1e-10, atol=1e-12)
 
 

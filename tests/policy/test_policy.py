@@ -8,6 +8,7 @@ from torch.distributed.fsdp import fully_shard
 
 from rltoolkit.policy.backbone import recompute_layers
 from rltoolkit.policy.policy import PolicyModel
+from rltoolkit.sampling_mask import SamplingMask
 
 VOCABULARY = 23
 
@@ -141,15 +142,20 @@ def test_an_architecture_that_changes_its_logits_is_refused() -> None:
         PolicyModel(causal_lm(final_logit_softcapping=30.0))
 
 
-def test_gradients_are_the_same_under_fsdp2(process_group) -> None:
+@pytest.mark.parametrize("masked", [False, True])
+def test_gradients_are_the_same_under_fsdp2(process_group, masked) -> None:
     input_ids, mask = ragged_rows()
+    # a set of the token itself and its neighbour for each token asked for
+    sets = torch.stack([input_ids, (input_ids + 1) % VOCABULARY], dim=-1).flatten(1)
+    sets = [row[mask_of_row.repeat_interleave(2)] for row, mask_of_row in zip(sets, mask, strict=True)]
+    kept = SamplingMask(nn.utils.rnn.pad_sequence(sets, batch_first=True).int(), 2 * mask.int()) if masked else None
     one_rank = init_device_mesh("cpu", (1,))
     sharded, whole = PolicyModel(causal_lm(), chunk_logits=3 * VOCABULARY), PolicyModel(causal_lm(), chunk_logits=3 * VOCABULARY)
     for layer in sharded.decoder_layers:
         fully_shard(layer, mesh=one_rank)
     fully_shard(sharded, mesh=one_rank)
     for policy in (sharded, whole):
-        policy(input_ids, mask, 0.7).log_probs.sum().backward()
+        policy(input_ids, mask, 0.7, kept).log_probs.sum().backward()
     for ours, plain_one in zip(sharded.parameters(), whole.parameters(), strict=True):
         torch.testing.assert_close(ours.grad.full_tensor(), plain_one.grad, rtol=1e-6, atol=1e-6)
 

@@ -41,6 +41,7 @@ def test_every_preset_composes_and_its_numbers_agree(preset):
     [
         ("grpo", ("symmetric", "sequence_mean", [], [])),
         ("dapo", ("clip_higher", "token_mean", ["overlong_filtering", "soft_overlong_punishment"], ["dynamic_sampling"])),
+        ("scale_rl", ("cispo", "prompt_token_mean", [], ["dynamic_sampling"])),
         ("dapo_released", ("clip_higher", "token_mean", ["soft_overlong_punishment"], ["dynamic_sampling"])),
     ],
 )
@@ -126,15 +127,18 @@ def test_a_field_that_is_only_called_like_a_token_limit_keeps_its_default(preset
     [
         (["mini_batch_size=48"], r"mini_batch_size=48 must divide prompts_per_step x group_size = 64 x 8 = 512"),
         (["group_size=1", "mini_batch_size=64"], r"group_size=1: advantage_estimator=group_normalized .* at least 2"),
-        (["sampling.top_p=0.9"], r"sampling\.top_p=0\.9: must be 1 in training"),
+        (["sampling.top_p=0.9"], r"sampling\.top_p=0\.9: rollout_engine=vllm does not say which tokens it kept"),
+        (["sampling.top_k=20"], r"sampling\.top_k=20: rollout_engine=vllm does not say"),
+        (["rollout_engine=transformers", "sampling.top_p=1.5"], r"sampling\.top_p=1\.5: must be in \(0, 1\]"),
         (["+experiment=dapo", "cache_length=64"], r"reward_shaper\.soft_overlong_punishment\.cache_length=64: must be"),
         (["sampling.max_new_tokens=5000"], r"longer than the model's context of \d+ tokens"),
         (["clip_strategy=clip_higher", "clip_strategy.epsilon_low=1.5"], r"clip_strategy\.epsilon_low=1\.5: must be in \[0, 1\)"),
         (["trainer.micro_batch_tokens=50"], r"trainer\.micro_batch_tokens=50: must hold one whole row"),
         (["trainer.max_steps=0"], r"trainer\.max_steps=0: must be greater than 0"),
         (["optimizer.warmup_rollout_steps=3"], r"set one of them"),
-        (["kl_in_reward=true"], r"kl_in_reward=true needs a KL penalty: kl_penalty=none"),
-        (["reference_every=400"], r"reference_every=400 needs a KL penalty: kl_penalty=none"),
+        (["kl_in_reward=true"], r"kl_in_reward=true needs a KL penalty to a reference model: kl_penalty=none"),
+        (["kl_in_reward=true", "kl_penalty=sampler_drift"], r"kl_penalty=sampler_drift has none; choose k1, k2 or k3"),
+        (["reference_every=400"], r"reference_every=400 needs a KL penalty to a reference model: kl_penalty=none"),
         (
             ["kl_in_reward=true", "kl_penalty=k1", "advantage_estimator=max_rl"],
             r"kl_in_reward=true: advantage_estimator=max_rl reads the verdicts",

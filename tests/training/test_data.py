@@ -106,6 +106,15 @@ def test_a_run_goes_on_in_the_middle_of_a_rollout_step_with_the_same_mini_batche
     assert continued.rollout_step == 2
 
 
+def test_what_sampling_cut_off_is_cut_off_in_scoring_and_survives_a_checkpoint(make_data):
+    data, continued = (make_data("sampling.top_p=0.8", "sampling.top_k=10") for _ in range(2))
+    first = data.next_mini_batch()
+    assert torch.equal(first["kept_counts"] > 0, first["response_mask"])
+    torch.testing.assert_close(first["old_log_probs"], first["rollout_log_probs"], rtol=0, atol=1e-4)
+    continued.load_state_dict(data.state_dict())
+    assert contents(continued.next_mini_batch()) == contents(data.next_mini_batch())
+
+
 def test_the_last_optimizer_step_ends_the_run(make_data):
     data = make_data()
     data.trainer.global_step = 99

@@ -199,6 +199,8 @@ class VLLMStream:
     """Groups in vLLM's continuous batch; see ``RolloutStream``."""
 
     def __init__(self, engine: VLLMEngine, group_size: int, sampling: Sampling) -> None:
+        if sampling.sampling_mask:
+            raise ValueError("rollout_engine=vllm gives no sampling masks (sampling_mask=True); rollout_engine=transformers does")
         self._engine, self._group_size, self._sampling = engine, group_size, sampling
 
     def submit(self, keys: Sequence[int], prompts: Sequence[Sequence[int]], seeds: Sequence[int]) -> None:
@@ -213,6 +215,7 @@ class VLLMStream:
                 seed=response_seed(seed, 0),  # vLLM gives response g the seed of its request plus g
                 temperature=sampling.temperature,
                 top_p=sampling.top_p,
+                top_k=sampling.top_k,
                 max_tokens=min(sampling.max_new_tokens, max_length - len(prompt)),
                 stop_token_ids=self._engine.stops,
                 logprobs=0,  # only that of the sampled token
