@@ -5,7 +5,7 @@
 The rest comes in shuffled passes; until the first problem retires the order is that of ``prompt_sampler=shuffled``. When all
 problems are retired the run ends.
 
-Source: no-positive-resampling of ScaleRL, arXiv:2510.13786. Config: ``prompt_sampler=retire_solved``.
+Source: ScaleRL, arXiv:2510.13786, no-positive-resampling. Config: ``prompt_sampler=retire_solved``.
 """
 
 from __future__ import annotations
