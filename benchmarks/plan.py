@@ -22,7 +22,7 @@ SETTINGS = (
     ("preset=smollm2", "trainer.compute_dtype=float32", "trainer.micro_batch_tokens=1024"),
     ("preset=smollm2", "trainer.compute_dtype=float32", "trainer.micro_batch_tokens=4096"),
     ("preset=smollm2", "trainer.compute_dtype=float32", "trainer.micro_batch_tokens=4096", "lora.rank=16"),
-    ("preset=smollm2", "trainer.compute_dtype=float32", "trainer.micro_batch_tokens=8192", "trainer.recompute=layer"),
+    ("preset=smollm2", "trainer.compute_dtype=float32", "trainer.micro_batch_tokens=4096", "trainer.recompute=layer"),
 )
 
 

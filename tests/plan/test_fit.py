@@ -24,7 +24,11 @@ def test_presets():
     assert plan("preset=smollm2", gpu=None) is None
     assert plan("preset=single_gpu") is None
     assert plan("preset=single_gpu", gpu=24) == "an update of the trainer"
-    assert plan("preset=paper", "+experiment=dapo") == "an update of the trainer"
+    # 61 GiB of weights in half of 80
+    assert plan("preset=paper", "+experiment=dapo") == "the engine's weights and one response"
+    assert plan("preset=paper", "+experiment=dapo", "rollout_engine.gpu_memory_utilization=0.9") is None
+    assert plan("preset=paper", "+experiment=dapo", "trainer.recompute=none") == "an update of the trainer"
+    # a reference of 61 GiB, whole on every rank
     assert plan("preset=r1_zero", "+experiment=r1_zero") == "an update of the trainer"
 
 
@@ -33,7 +37,7 @@ def test_presets():
     [
         (["preset=single_gpu"], Machine(gpu=24 * GIB, host=None)),
         (["preset=single_gpu", "model.name_or_path=Qwen/Qwen2.5-7B"], H100),
-        (["preset=paper", "+experiment=dapo"], H100),
+        (["preset=paper", "+experiment=dapo", "trainer.recompute=none"], H100),
     ],
 )
 def test_what_is_advised_fits_and_no_part_of_it_is_needless(overrides, machine):
@@ -67,7 +71,7 @@ def test_gpus_that_are_not_there():
 def test_the_command(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     rates = ["--sampling-rate", "2000", "--training-rate", "1000", "--mean-response", "5000", "--gpu-gib", "80"]
-    monkeypatch.setattr(sys, "argv", ["plan", "preset=paper", "+experiment=dapo", *rates])
+    monkeypatch.setattr(sys, "argv", ["plan", "preset=paper", "+experiment=dapo", "trainer.recompute=none", *rates])
     with pytest.raises(SystemExit) as ended:
         main()
     said = " ".join(capsys.readouterr().out.split())
