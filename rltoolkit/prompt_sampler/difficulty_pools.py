@@ -6,8 +6,8 @@
 
 A weight of 0 takes a pool out. When all problems are in such pools the run ends.
 
-Source: none; the task sampler with pools of prime-rl (github.com/PrimeIntellect-ai/prime-rl), which draws with replacement; the draw without
-is that of Efraimidis and Spirakis, Information Processing Letters 97 (2006): the largest u^(1 / weight) first, u uniform in (0, 1).
+Source: none; the task sampler with pools of prime-rl (github.com/PrimeIntellect-ai/prime-rl), which draws with replacement; the draw
+without is that of Efraimidis and Spirakis, Information Processing Letters 97 (2006): the largest u^(1 / weight), u uniform in (0, 1).
 Config: ``prompt_sampler=difficulty_pools``.
 """
 
