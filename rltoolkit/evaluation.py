@@ -139,7 +139,7 @@ class Evaluation:
             "evaluation_tokens": self.generated_tokens,
             **{f"avg_at_k_difficulty_{name}": accuracy for name, accuracy in self.accuracy_by_difficulty.items()},
             "reward_function": self.reward_function,
-            **dataclasses.asdict(self.sampling),
+            **{name: getattr(self.sampling, name) for name in ("temperature", "top_p", "max_new_tokens")},
         }
 
 

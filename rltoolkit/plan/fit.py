@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rltoolkit.component import label
 from rltoolkit.errors import ConfigError
 from rltoolkit.plan.memory import EngineMemory, TrainerMemory, engine_memory, trainer_memory
 from rltoolkit.plan.shape import Shape, shape_of
@@ -82,12 +83,18 @@ def uses_gpu(run: Run) -> bool:
 
 
 def make_plan(run: Run, machine: Machine) -> Plan:
-    """Raises ConfigError where the sizes of the model cannot be known before it is made or downloaded."""
+    """Raises ConfigError where the sizes of the model cannot be known before it is made or downloaded, or it cannot be trained so."""
     model = run.components.model
     architecture = model.architecture() if hasattr(model, "architecture") else None
     if architecture is None:
-        raise ConfigError(f"{model}: its configuration is not to be had here, so nobody knows how large it is; name a directory")
-    return _plan(run, machine, shape_of(architecture, run.config.lora))
+        raise ConfigError(
+            f"{label(model)}: its configuration is not to be had here, so nobody knows how large it is; name a directory"
+        )
+    try:
+        shape = shape_of(architecture, run.config.lora)
+    except ValueError as error:
+        raise ConfigError(f"{label(model)}: {error}") from error
+    return _plan(run, machine, shape)
 
 
 def gpus_needed(plan: Plan, machine: Machine) -> int | None:

@@ -63,4 +63,6 @@ def test_the_fields_that_follow_a_key():
         ("reward_shaper", "soft_overlong_punishment", "cache_length"): "cache_length",
         ("loss_aggregator", "fixed_length", "max_length"): "sampling.max_new_tokens",
         ("model", "tiny", "max_response"): "sampling.max_new_tokens",
+        ("prompt_sampler", "thompson", "prompts_per_step"): "prompts_per_step",
+        ("prompt_sampler", "predicted_dynamics", "prompts_per_step"): "prompts_per_step",
     }

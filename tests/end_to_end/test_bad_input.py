@@ -12,7 +12,7 @@ import pytest
         (["trainer.max_step=3"], "Did you mean trainer.max_steps"),
         (["task=json_lines", "task.path=/does/not/exist.jsonl"], "task.path"),
         (["mini_batch_size=48"], "mini_batch_size=48 must divide"),
-        (["preset=paper"], "needs 128 GPUs"),
+        (["preset=paper"], "trainer.devices=8: found 0 GPUs here"),
     ],
 )
 def test_one_clear_error(command, tmp_path, overrides, message):

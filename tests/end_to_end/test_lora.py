@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from torch.distributed import checkpoint as dcp
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from rltoolkit.model.tiny import Tiny
 from rltoolkit.policy.lora import LoRA, add_adapters
 from rltoolkit.policy.policy import PolicyModel
 
@@ -31,8 +32,9 @@ def trained_policy(run: Path, step: int) -> PolicyModel:
 
 
 def base_weights(cache: Path) -> dict[str, torch.Tensor]:
-    (file,) = cache.glob("tiny-*/model.safetensors")
-    return load_file(file)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RLTOOLKIT_CACHE", str(cache))
+        return load_file(Tiny(skill_steps=20, habit_steps=5)(seed=0) / "model.safetensors")
 
 
 @pytest.mark.parametrize(("engine", "devices"), [("transformers", 2), ("vllm", 1)])

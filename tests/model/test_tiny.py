@@ -17,7 +17,7 @@ SMALL = {"hidden_size": 16, "num_layers": 1, "intermediate_size": 32, "skill_ste
 def test_the_default_has_152704_parameters() -> None:
     """Embeddings 18 * 64 = 1,152 (the head is tied). A layer: attention 4 * 64 * 64 + 3 * 64 (biases) = 16,576, SwiGLU
     3 * 64 * 176 = 33,792, two norms 128: 50,496, three times 151,488. Final norm 64. Together 152,704."""
-    model = Tiny()._untrained(character_tokenizer(), seed=0)
+    model = Tiny()._untrained(seed=0)
     assert sum(parameter.numel() for parameter in model.parameters()) == 152_704
 
 
@@ -38,7 +38,7 @@ def test_the_directory_loads_and_is_made_once(cache: Path) -> None:
     tokenizer, policy = load_tokenizer(path), load_policy(path)
     assert tokenizer.get_vocab() == character_tokenizer().get_vocab()
     assert policy.causal_lm.generation_config.eos_token_id == tokenizer.eos_token_id
-    assert context_length(path) == source.context_length()
+    assert context_length(read_architecture(path / "config.json")) == source.context_length()
 
 
 def test_the_same_seed_makes_the_same_weights_and_leaves_the_random_state_alone(
@@ -80,7 +80,7 @@ def test_models_of_one_skill_share_it_and_a_habit_goes_on_from_it(cache: Path) -
     other = Tiny(**SMALL, direct_prior=0.5, scratchpad_prior=0.4)(seed=3)
     assert len([entry for entry in cache.iterdir() if entry.is_dir()]) == 3  # two habits, one skill
     assert other != path
-    policy = PolicyModel(source._untrained(character_tokenizer(), seed=3), layout="padded")  # both phases without a break
+    policy = PolicyModel(source._untrained(seed=3), layout="padded")  # both phases without a break
     for phase in source.phases():
         list(train(policy, character_tokenizer().get_vocab(), phase, max_response=source.max_response, seed=3))
     torch.testing.assert_close(dict(load_policy(path).hf_weights()), dict(policy.hf_weights()), rtol=0, atol=0)

@@ -63,7 +63,7 @@ def test_learning_lowers_the_loss_and_follows_from_the_seed() -> None:
     source = Tiny(hidden_size=16, num_layers=1, intermediate_size=32)
 
     def run(seed: int) -> tuple[list[float], list[torch.Tensor]]:
-        policy = PolicyModel(source._untrained(tokenizer, seed=0))
+        policy = PolicyModel(source._untrained(seed=0))
         losses = list(train(policy, tokenizer.get_vocab(), PHASE, max_response=56, seed=seed))
         return losses, [parameter.detach() for parameter in policy.parameters()]
 

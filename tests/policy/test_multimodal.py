@@ -14,7 +14,7 @@ from transformers import (
     Qwen2VLForConditionalGeneration,
 )
 
-from rltoolkit.policy.loading import context_length, load_policy
+from rltoolkit.policy.loading import context_length, load_policy, read_architecture
 
 TEXT = {
     "vocab_size": 64,
@@ -44,7 +44,7 @@ def test_gemma_3_trains_its_language_model(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = Gemma3ForConditionalGeneration(config)
     model.save_pretrained(tmp_path)
-    assert context_length(tmp_path) == 77
+    assert context_length(read_architecture(tmp_path / "config.json")) == 77
 
     policy = load_policy(tmp_path)
     assert len(policy.decoder_layers) == 2
@@ -63,7 +63,7 @@ def test_what_transformers_counts_as_no_causal_lm_is_refused_by_name(tmp_path: P
         vision_config={"depth": 1, "embed_dim": 16, "hidden_size": 32, "num_heads": 2},
     )
     Qwen2VLForConditionalGeneration(config).save_pretrained(tmp_path)
-    assert context_length(tmp_path) == 77
+    assert context_length(read_architecture(tmp_path / "config.json")) == 77
     with pytest.raises(ValueError, match=r"transformers has no causal language model for its model_type 'qwen2_vl'"):
         load_policy(tmp_path)
 
@@ -71,7 +71,7 @@ def test_what_transformers_counts_as_no_causal_lm_is_refused_by_name(tmp_path: P
 def test_a_recurrent_model_has_no_limit(tmp_path: Path) -> None:
     config = MambaConfig(vocab_size=64, hidden_size=16, num_hidden_layers=2, state_size=4)
     MambaForCausalLM(config).save_pretrained(tmp_path)
-    assert context_length(tmp_path) is None
+    assert context_length(read_architecture(tmp_path / "config.json")) is None
     input_ids = torch.randint(64, (3, 10), generator=torch.Generator().manual_seed(0))
     mask = torch.arange(10).expand(3, 10) >= 4
     policy = load_policy(tmp_path)

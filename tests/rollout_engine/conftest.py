@@ -75,7 +75,7 @@ def checkpoint(tmp_path_factory) -> Callable[[bool], Path]:
     return folders.__getitem__
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # an engine that runs fixes for all others of its process whether models have experts
 def vllm_engine(checkpoint, process_group) -> Iterator[RolloutEngine]:
     """In this process, beside a process group that the trainer brought."""
     pytest.importorskip("vllm")
