@@ -8,7 +8,7 @@ import torch
 from rltoolkit.arithmetic import ALPHABET
 from rltoolkit.model._warm_start import train
 from rltoolkit.model.tiny import Tiny, character_tokenizer
-from rltoolkit.policy.loading import context_length, encode, load_policy, load_tokenizer
+from rltoolkit.policy.loading import context_length, encode, load_policy, load_tokenizer, read_architecture
 from rltoolkit.policy.policy import PolicyModel
 
 SMALL = {"hidden_size": 16, "num_layers": 1, "intermediate_size": 32, "skill_steps": 2, "habit_steps": 1}
