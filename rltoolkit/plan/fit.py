@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rltoolkit.component import label
 from rltoolkit.errors import ConfigError
 from rltoolkit.plan.memory import EngineMemory, TrainerMemory, engine_memory, trainer_memory
-from rltoolkit.plan.shape import Shape, shape_of
+from rltoolkit.plan.shape import Shape, UnknownShape, shape_of
 
 if TYPE_CHECKING:
     from rltoolkit.run.run import Run
@@ -84,10 +84,12 @@ def uses_gpu(run: Run) -> bool:
 
 def make_plan(run: Run, machine: Machine) -> Plan:
     """Raises ConfigError where the sizes of the model cannot be known before it is made or downloaded, or it cannot be trained so."""
-    model = run.components.model
+    model, engine = run.components.model, run.components.rollout_engine
+    if not hasattr(engine, "cache_bytes"):
+        raise UnknownShape(f"{label(engine)} does not say how much memory it takes (cache_bytes)")
     architecture = model.architecture() if hasattr(model, "architecture") else None
     if architecture is None:
-        raise ConfigError(
+        raise UnknownShape(
             f"{label(model)}: its configuration is not to be had here, so nobody knows how large it is; name a directory"
         )
     try:
@@ -211,7 +213,7 @@ def _missing(plan: Plan) -> float:
     return sum(need.missing for need in plan.needs)
 
 
-def _without_needless(chosen: list[str], fits: Any) -> list[str]:
+def _without_needless(chosen: list[str], fits: Callable[[list[str]], bool]) -> list[str]:
     for each in list(chosen):
         fewer = [other for other in chosen if other != each]
         if fits(fewer):

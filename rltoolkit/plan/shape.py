@@ -5,8 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rltoolkit.errors import ConfigError
+
 if TYPE_CHECKING:
     from rltoolkit.policy.lora import LoRA
+
+
+class UnknownShape(ConfigError):
+    """No plan can be made; the run itself may well be possible."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +40,7 @@ class Shape:
 def shape_of(architecture: Any, lora: LoRA) -> Shape:
     """The shape of a transformers configuration, with adapters where ``lora`` asks for them.
 
-    Raises ValueError for an architecture that the policy or the adapters do not fit.
+    Raises ValueError for an architecture that the policy or the adapters do not fit, UnknownShape for one without attention.
     """
     import torch
 
@@ -49,7 +55,9 @@ def shape_of(architecture: Any, lora: LoRA) -> Shape:
         layers = [_count(layer) for layer in decoder_layers(model)]
         add_adapters(model, lora, seed=0)
     text = architecture.get_text_config()
-    heads = text.num_attention_heads
+    heads = getattr(text, "num_attention_heads", None)
+    if heads is None:
+        raise UnknownShape(f"{type(architecture).__name__} names no attention heads: how much memory it takes is not known")
     return Shape(
         parameters=parameters,
         trained=sum(each.numel() for each in model.parameters() if each.requires_grad),

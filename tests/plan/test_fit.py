@@ -81,3 +81,13 @@ def test_the_command(capsys, monkeypatch):
         assert words in said
     # 625 rollout steps x 480 s = 83.3 h
     assert "83.3 h" in said
+
+
+def test_a_run_whose_memory_nobody_knows_is_not_refused():
+    class Engine:
+        """Of a user's own: it says nothing of its memory."""
+
+    run = rltoolkit.load("trainer.accelerator=cpu").replace(rollout_engine=Engine())
+    with pytest.raises(ConfigError, match="does not say how much memory it takes"):
+        make_plan(run, H100)
+    require_fit(run)
