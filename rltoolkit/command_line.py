@@ -152,10 +152,10 @@ def quiet_libraries() -> None:
 
 def _log_to_terminal() -> None:
     """Print our own log lines, each once, and those of libraries if asked for."""
-    logging.basicConfig(format="%(message)s", level=logging.INFO if is_verbose() else logging.ERROR)
+    terminal = logging.StreamHandler()
+    terminal.addFilter(_Once())
+    logging.basicConfig(format="%(message)s", level=logging.INFO if is_verbose() else logging.ERROR, handlers=[terminal])
     logging.getLogger("rltoolkit").setLevel(logging.INFO)
-    for handler in logging.getLogger().handlers:
-        handler.addFilter(_Once())
 
 
 def _add_plugin(plugin: str) -> None:
