@@ -77,7 +77,7 @@ def time_parts(overrides: list[str]) -> dict[str, list[float]]:
     policy = load_policy(model_path)
     if config.trainer.compute_dtype == "bfloat16":
         policy = policy.bfloat16()
-    problems = encode(run, load_problems(run, "train"), model_path, "training")
+    problems = encode(run, load_problems(run, run.components.task, "train"), model_path, "training")
     stream = PromptStream(problems, run.components.prompt_sampler, config.seed)
     stream.begin_step(stream.start(), 0, STEPS * config.prompts_per_step)
     optimizer = torch.optim.AdamW(policy.parameters(), lr=0.0, weight_decay=0.0, fused=True)

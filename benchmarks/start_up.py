@@ -62,7 +62,7 @@ def sample_and_update() -> None:
 
     run = rltoolkit.load(*TRAIN)
     config, model_path = run.config, load_model(run)
-    problems = encode(run, load_problems(run, "train"), model_path, "training")
+    problems = encode(run, load_problems(run, run.components.task, "train"), model_path, "training")
     stream = PromptStream(problems, run.components.prompt_sampler, config.seed)
     stream.begin_step(stream.start(), 0, config.prompts_per_step)
     engine, policy = start_engine(run, model_path), load_policy(model_path)

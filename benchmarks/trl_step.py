@@ -145,7 +145,7 @@ def trl_settings(overrides: list[str]) -> Row:
     """What a run of rltoolkit with these overrides trains on, for TRL: numbers, model, and its prompts in their order."""
     run = rltoolkit.load(*overrides)
     config, components, chat = run.config, run.components, run.components.model.chat
-    model_path, problems = load_model(run), load_problems(run, "train")
+    model_path, problems = load_model(run), load_problems(run, run.components.task, "train")
     encoded = encode(run, problems, model_path, "training")
     order = components.prompt_sampler(len(encoded), 0, config.seed)[: run.plan.rollout_steps * config.prompts_per_step].tolist()
 

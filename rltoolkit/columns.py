@@ -141,6 +141,7 @@ EVALUATIONS: dict[str, Column] = {
         for name in ("avg", "pass", "cons")
         for end, place in (("low", "lower"), ("high", "upper"))
     },
+    "task": Column(_HELD_OUT, "which task's problems; without this column, those of the run's only one"),
     "avg_at_k_difficulty_*": Column(_HELD_OUT, "avg@k over the problems that the task calls so difficult, a column for each"),
     "k": Column(_HELD_OUT, "responses to each problem"),
     "problems": Column(_HELD_OUT, "how many"),

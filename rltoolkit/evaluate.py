@@ -62,7 +62,7 @@ def _evaluated(target: Target, folder: Path) -> tuple[Scores, dict[str, Any]]:
     from rltoolkit.reward_function.base import extractor_of
     from rltoolkit.training.loading import encode, load_problems
 
-    problems = load_problems(target.run, "eval")
+    problems = load_problems(target.run, target.task, "eval")
     with tempfile.TemporaryDirectory() as scratch:
         model_path = target.model_path(Path(scratch))
         held_out = encode(target.run, problems, model_path, "held-out")
@@ -77,7 +77,7 @@ def _evaluated(target: Target, folder: Path) -> tuple[Scores, dict[str, Any]]:
             file.close()
     write_heat_map(file.groups, f"{target.name}\n{len(held_out)} problems, {asked['k']} samples each", folder)
     difficulties = {problem.index: problem.difficulty for problem in held_out}
-    return score(file.groups, difficulties, votes=extractor_of(target.run.verifier) is not None), asked
+    return score(file.groups, difficulties, votes=extractor_of(target.verifier) is not None), asked
 
 
 def _sample(target: Target, problems: Sequence[Any], model_path: Path, file: Any) -> None:
@@ -100,7 +100,7 @@ def _sample(target: Target, problems: Sequence[Any], model_path: Path, file: Any
         with Progress(*columns, transient=True, console=Console(stderr=True)) as bar:
             task = bar.add_task(f"{target.name}, problems", total=len(problems), completed=len(file.groups))
             sample_problems(
-                engine, problems, target.run.verifier, file, k=settings.k, sampling=settings.sampling, seed=EVALUATION_SEED,
+                engine, problems, target.verifier, file, k=settings.k, sampling=settings.sampling, seed=EVALUATION_SEED,
                 progress=lambda done: bar.update(task, completed=done),
             )  # fmt: skip
     finally:

@@ -13,6 +13,7 @@ from rltoolkit.collector.prompt_stream import EncodedProblem
 from rltoolkit.component import described, label, name_of
 from rltoolkit.errors import ConfigError
 from rltoolkit.export import export
+from rltoolkit.reward_function import RewardFunction
 from rltoolkit.run import compose
 from rltoolkit.run.folder import newest_checkpoint, read_run
 from rltoolkit.run.run import Run
@@ -37,7 +38,14 @@ class Target(NamedTuple):
     @property
     def task(self) -> Task:
         """What it is evaluated on."""
-        return self.run.components.eval_task or self.run.components.task
+        (task,) = self.run.components.held_out.values()
+        return task
+
+    @property
+    def verifier(self) -> RewardFunction:
+        """Who judges it."""
+        (verifier,) = self.run.verifiers.values()
+        return verifier
 
     def model_path(self, scratch: Path) -> Path:
         """Its Hugging Face directory; a checkpoint is exported into ``scratch``. Raises ConfigError where it cannot be had."""
@@ -53,7 +61,7 @@ class Target(NamedTuple):
             "top_p": config.evaluation.top_p,
             "max_new_tokens": config.evaluation.max_new_tokens,
             "max_prompt_tokens": config.sampling.max_prompt_tokens,
-            "reward_function": described(self.run.verifier),
+            "reward_function": described(self.verifier),
             "seed": EVALUATION_SEED,
         }
 
@@ -119,7 +127,13 @@ def _configured(before: Sequence[str], given: Sequence[str]) -> Run:
     """What was given before, the protocol of the task where it has one, and what is given now; the later counts."""
     kept = _still_valid(before, given)
     run = _loaded([*kept, *given], given)
-    protocol = getattr(run.components.eval_task or run.components.task, "protocol", None)
+    tasks = run.components.held_out
+    if len(tasks) > 1:
+        raise ConfigError(
+            f"eval_task=[{','.join(tasks)}]: one at a time is evaluated; say which, for instance task={list(tasks)[-1]}"
+        )
+    (task,) = tasks.values()
+    protocol = getattr(task, "protocol", None)
     if protocol is None:
         return run
     asked = protocol.overrides()
@@ -129,12 +143,14 @@ def _configured(before: Sequence[str], given: Sequence[str]) -> Run:
 def _loaded(overrides: Sequence[str], given: Sequence[str]) -> Run:
     """A task that is given is what to evaluate on, and not another one that the run or its preset evaluates on."""
     run, words = compose.load(*overrides), [override.partition("=")[0] for override in given]
-    return run.replace(eval_task=None) if "task" in words and "eval_task" not in words else run
+    return run.replace(eval_task=()) if "task" in words and "eval_task" not in words else run
 
 
 def _still_valid(before: Sequence[str], overrides: Sequence[str]) -> list[str]:
     """The overrides that go with later ones: those of a component that is replaced do not, nor do Hydra's own."""
     chosen = {override.partition("=")[0].lstrip("+") for override in overrides if "=" in override}
+    if "task" in chosen:
+        chosen |= {"eval_task", "evaluation.verifiers"}
     replaced = tuple(f"{group}." for group in chosen if "." not in group)
     return [
         override

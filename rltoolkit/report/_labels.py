@@ -75,7 +75,7 @@ def _settings(config: Mapping[str, Any]) -> dict[str, str]:
             kind = prefix.removesuffix("._target_")
             flat[kind] = _spelled(value) if kind == prefix else value.split(".")[-2]  # a component's module has its name
             return
-        if prefix in SEVERAL:
+        if prefix in (*SEVERAL, "eval_task"):
             flat[prefix] = f"[{','.join(value)}]"
         for key, entry in value.items():
             add(f"{prefix}.{key}" if prefix else key, entry)

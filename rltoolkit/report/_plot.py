@@ -86,6 +86,8 @@ class Panel:
     label: str
     x: str = STEPS
     held_out: bool = False
+    task: str = ""
+    """which held-out task; empty: the first one"""
     percent: bool = False
 
 
@@ -167,7 +169,7 @@ def _window(points: int) -> int:
 
 def _series(run: Run, panel: Panel, name: str = "") -> tuple[np.ndarray, np.ndarray]:
     """The points of a run that have both coordinates, in the order of x; the panel's column, or another one."""
-    rows = run.evaluations if panel.held_out else run.steps
+    rows = run.steps if not panel.held_out else run.held_out.get(panel.task, []) if panel.task else run.evaluations
     x, y = column(rows, panel.x), column(rows, name or panel.y)
     there = np.isfinite(x) & np.isfinite(y)
     order = np.argsort(x[there], kind="stable")

@@ -53,6 +53,7 @@ def _pair(name: str, without: str, row: str, technique: str, *panels: Panel) -> 
 
 
 OVERVIEW = Plan(name="overview", panels=(ACCURACY, SAMPLED_ACCURACY, ENTROPY, LENGTH, TRUNCATED, ACCURACY_BY_TOKENS))
+HELD_OUT_TASKS = "held_out_tasks"
 OF_A_SWEEP = (
     _pair("figure_2_clip_higher", "overlong_filtering", "clip_higher", "clip-higher", ACCURACY, ENTROPY),
     _pair("figure_3a_all_correct", "naive_grpo", "dynamic_sampling", "DAPO", ALL_CORRECT),
@@ -109,7 +110,8 @@ def write_sweep_figures(runs: list[Run], folder: Path) -> list[Path]:
         plans = [plan for plan in OF_A_SWEEP if plan.rows.keys() <= groups.keys()]
     else:
         overview, plans = groups, []
-    figures: Contents = {OVERVIEW.name: _panels(OVERVIEW, _numbered(overview))}
+    lines = _numbered(overview)
+    figures: Contents = {OVERVIEW.name: _panels(OVERVIEW, lines), HELD_OUT_TASKS: _tasks(lines)}
     figures |= {plan.name: _panels(plan, _lines(plan, groups)) for plan in plans}
     areas = {label: runs for label, runs in groups.items() if label in (NAIVE, DAPO)} or dict(list(groups.items())[:1])
     return _write(figures, areas, groups.get(DAPO, []), folder)
@@ -125,7 +127,7 @@ def write_run_figures(run_dir: Path) -> list[Path]:
     if not run.steps and not run.evaluations:
         raise FileNotFoundError(f"nothing to draw in {run_dir}: metrics.csv and evaluations.csv are missing or empty")
     line = [Line([run], Look(LOOKS[5].colour, "-", "o"), run.title)]
-    figures = {plan.name: _panels(plan, line) for plan in OF_A_RUN}
+    figures = {plan.name: _panels(plan, line) for plan in OF_A_RUN} | {HELD_OUT_TASKS: _tasks(line)}
     return _write(figures, {run.title: [run]}, [run], Path(run_dir) / "figures")
 
 
@@ -136,7 +138,7 @@ def _write(figures: Contents, areas: dict[str, list[Run]], answering: list[Run],
     areas = {name: runs for name, runs in areas.items() if all(len(_complete(run)) > 1 for run in counted(runs) or runs)}
     with rc_context(STYLE):
         drawn = {
-            name: _figure(contents, legend=name == OVERVIEW.name)
+            name: _figure(contents, legend=name in (OVERVIEW.name, HELD_OUT_TASKS))
             for name, contents in (figures | {"answers": _answers(answering)}).items()
         }
         drawn |= {"groups": _areas(areas)} if areas else {}
@@ -164,6 +166,12 @@ def _answers(runs: list[Run]) -> list[tuple[Panel, list[Line]]]:
         (panel, [Line(runs, look, label, name) for look, (name, label) in zip(LOOKS, columns.items(), strict=False)])
         for panel, columns in (*ANSWERS, (BY_DIFFICULTY, by_difficulty))
     ]
+
+
+def _tasks(lines: list[Line]) -> list[tuple[Panel, list[Line]]]:
+    """A panel for each held-out task, where there are several."""
+    tasks = list(dict.fromkeys(task for line in lines for run in line.runs for task in run.held_out))
+    return [(replace(ACCURACY, title=task, task=task), lines) for task in tasks] if len(tasks) > 1 else []
 
 
 def _figure(contents: list[tuple[Panel, list[Line]]], *, legend: bool) -> Figure | None:

@@ -9,10 +9,11 @@ Both name the run, results.csv also its row, what else tells it apart, its seed 
 from __future__ import annotations
 
 import csv
+import itertools
 from pathlib import Path
 
 from rltoolkit.report._labels import Label
-from rltoolkit.report.runs import COUNTERS, Run, Table, read_csv
+from rltoolkit.report.runs import COUNTERS, Run, Table, by_task, read_csv
 
 RESULTS, CURVES = "results.csv", "curves.csv"
 IDENTITY = ("row", "difference", "seed", "run", "status")
@@ -33,7 +34,7 @@ def publish(runs: list[Run], folder: Path) -> None:
     results, curves = [], []
     for run in runs:
         identity = dict(zip(IDENTITY, (*run.shared, run.seed, run.path, run.status), strict=True))
-        results += [identity | evaluation for evaluation in run.evaluations or [{}]]
+        results += [identity | row for row in itertools.chain.from_iterable(run.held_out.values())] or [identity]
         curves += [{"run": run.path, **{name: step[name] for name in step if _is_drawn(name)}} for step in run.steps]
     _write(folder / RESULTS, results, IDENTITY)
     _write(folder / CURVES, curves, ("run", *DRAWN))
@@ -49,7 +50,7 @@ def read_published(folder: Path) -> list[Run]:
             seed=rows[0]["seed"],
             status=rows[0]["status"],
             steps=steps.get(path, []),
-            evaluations=[row for row in rows if row.get("optimizer_step")],
+            held_out=by_task([row for row in rows if row.get("optimizer_step")]),
         )
         for path, rows in evaluations.items()
     ]

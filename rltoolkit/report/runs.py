@@ -41,7 +41,13 @@ class Run:
     """``finished``, ``failed``, or ``unfinished``: still going, interrupted or killed"""
     steps: Table
     """one row for each rollout step"""
-    evaluations: Table
+    held_out: dict[str, Table]
+    """the evaluations of each held-out task by its name, which is empty where the file gives none"""
+
+    @property
+    def evaluations(self) -> Table:
+        """Those of the first task."""
+        return next(iter(self.held_out.values()), [])
 
     @property
     def label(self) -> str:
@@ -91,13 +97,21 @@ def _read(folder: Path, name: str, shared: Label, record: dict[str, Any]) -> Run
         seed=str(record.get("seed", "")),
         status=status if status in ("finished", "failed") else "unfinished",
         steps=by_rollout_step(read_csv(folder / "metrics.csv")),
-        evaluations=read_csv(folder / "evaluations.csv"),
+        held_out=by_task(read_csv(folder / "evaluations.csv")),
     )
 
 
 def _name(folder: Path, root: Path) -> str:
     """A run's folder below ``root``; its own name where it is ``root``."""
     return folder.relative_to(root).as_posix() if folder != root else folder.resolve().name
+
+
+def by_task(evaluations: Table) -> dict[str, Table]:
+    """The evaluations of each held-out task, in the order in which tasks are first evaluated."""
+    tasks: dict[str, Table] = {}
+    for row in evaluations:
+        tasks.setdefault(row.get("task", ""), []).append(row)
+    return tasks
 
 
 def by_rollout_step(metrics: Table) -> Table:

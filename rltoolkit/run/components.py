@@ -26,8 +26,8 @@ class Components:
     """Any objects that fit the kinds' contracts, registered or not."""
 
     task: Task
-    eval_task: Task | None
-    """None: the held-out split of ``task``"""
+    eval_task: tuple[Task, ...]
+    """what is evaluated while training; empty: the held-out split of ``task``"""
     prompt_sampler: PromptSampler | LearningPromptSampler
     model: ModelSource
     rollout_engine: RolloutEngineSpec
@@ -40,6 +40,11 @@ class Components:
     kl_penalty: KLPenalty
     importance_correction: ImportanceCorrection
 
+    @property
+    def held_out(self) -> dict[str, Task]:
+        """The tasks of evaluations by name; the first one's accuracy says which checkpoint is the best."""
+        return {name_of(task): task for task in self.eval_task or (self.task,)}
+
     def record(self) -> dict[str, Any]:
         """Each component as plain values, its class under ``_target_``: what run.json holds of it."""
         values: dict[str, Any] = {}
@@ -48,7 +53,7 @@ class Components:
             if isinstance(chosen, tuple):
                 values[field.name] = {name_of(each): _record(each) for each in chosen}
             else:
-                values[field.name] = None if chosen is None else _record(chosen)
+                values[field.name] = _record(chosen)
         return values
 
 

@@ -42,12 +42,12 @@ def publish() -> None:
             node = config_node(registry.get(kind, name))
             store.store(group=kind, name=name, node=node, package=f"{kind}.{name}" if kind in registry.SEVERAL else kind)
             if kind == "task":
-                store.store(group="eval_task", name=name, node=node, package="eval_task")
+                store.store(group="eval_task", name=name, node=node, package=f"eval_task.{name}")
 
 
 def schema() -> type:
     """``RunConfig`` and a place for each kind's component."""
-    kinds: list[tuple[str, Any, Any]] = [("eval_task", Any, dataclasses.field(default=None))]
+    kinds: list[tuple[str, Any, Any]] = [("eval_task", dict[str, Any], dataclasses.field(default_factory=dict))]
     for kind in registry.kinds():
         several = kind in registry.SEVERAL
         entry = dataclasses.field(default_factory=dict) if several else dataclasses.field(default=MISSING)
@@ -121,7 +121,7 @@ def _config(composed: DictConfig) -> RunConfig:
 
 
 def _components(plain: dict[Any, Any]) -> Components:
-    chosen: dict[str, Any] = {"eval_task": None if plain["eval_task"] is None else _component(plain["eval_task"])}
+    chosen: dict[str, Any] = {"eval_task": tuple(_component(node) for node in plain["eval_task"].values())}
     for kind in registry.kinds():
         several = kind in registry.SEVERAL
         chosen[kind] = tuple(_component(node) for node in plain[kind].values()) if several else _component(plain[kind])

@@ -167,6 +167,9 @@ class EvaluationConfig:
     temperature: float = 1.0
     top_p: float = 1.0
     max_new_tokens: int = II("sampling.max_new_tokens")
+    # task -> the reward function that judges it, where it is another one than in training:
+    # +evaluation.verifiers.math_500=math_verify
+    verifiers: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _require_positive(self, "problems", "k", "temperature", "max_new_tokens")

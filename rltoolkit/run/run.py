@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from rltoolkit import registry
 from rltoolkit.kl_penalty import KLPenalty, NoPenalty
 from rltoolkit.objective import PolicyObjective
 from rltoolkit.reward_function import RewardFunction, TimeLimited
@@ -75,14 +76,26 @@ class Run:
     @cached_property
     def verifier(self) -> RewardFunction:
         """The reward function, under ``verifier_timeout`` where that is set."""
-        function, seconds = self.components.reward_function, self.config.verifier_timeout
-        return function if seconds is None else TimeLimited(function=function, seconds=seconds)
+        return self._under_limit(self.components.reward_function)
+
+    @cached_property
+    def verifiers(self) -> dict[str, RewardFunction]:
+        """Who judges each held-out task: ``verifier``, or what ``evaluation.verifiers`` names."""
+        chosen = self.config.evaluation.verifiers
+        return {
+            task: self._under_limit(registry.build("reward_function", chosen[task])) if task in chosen else self.verifier
+            for task in self.components.held_out
+        }
 
     @cached_property
     def longest_row(self) -> int:
         """Tokens of the longest prompt and response, in training or evaluation: what an engine has to have room for."""
         sampling = self.config.sampling
         return sampling.max_prompt_tokens + max(sampling.max_new_tokens, self.config.evaluation.max_new_tokens)
+
+    def _under_limit(self, function: RewardFunction) -> RewardFunction:
+        seconds = self.config.verifier_timeout
+        return function if seconds is None else TimeLimited(function=function, seconds=seconds)
 
     def record(self) -> dict[str, Any]:
         """The whole configuration as plain values, components included."""

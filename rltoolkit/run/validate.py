@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rltoolkit import registry
 from rltoolkit.component import label, name_of
 from rltoolkit.errors import ConfigError
 from rltoolkit.old_log_probs import require_source_fits
@@ -20,6 +21,7 @@ def validate(config: RunConfig, components: Components) -> None:
     _validate_what_reads_the_reward(config, components)
     _validate_lengths(config, components)
     _validate_sampling_mask(config, components)
+    _validate_held_out(config, components)
     try:
         require_source_fits(config.trainer.old_log_probs, components.importance_correction)
     except ValueError as error:
@@ -97,3 +99,17 @@ def _validate_sampling_mask(config: RunConfig, components: Components) -> None:
         f"{setting}: {label(engine)} does not say which tokens it kept, and without them the ratio of new to old probabilities is "
         "biased; set sampling.top_p=1.0 sampling.top_k=0, or rollout_engine=transformers (evaluation.top_p is free)"
     )
+
+
+def _validate_held_out(config: RunConfig, components: Components) -> None:
+    """Refuse tasks of one name, which results could not be told apart by, and verifiers of tasks that are not evaluated."""
+    names = [name_of(task) for task in components.eval_task]
+    if len(set(names)) < len(names):
+        raise ConfigError(f"eval_task=[{','.join(names)}]: each must have a name of its own")
+    for task, verifier in config.evaluation.verifiers.items():
+        if task not in components.held_out:
+            known = ", ".join(components.held_out)
+            raise ConfigError(
+                f"evaluation.verifiers.{task}={verifier}: {task} is not evaluated; the held-out tasks are {known}"
+            )
+        registry.get("reward_function", verifier)

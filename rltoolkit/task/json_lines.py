@@ -2,7 +2,7 @@
 
 Reads .jsonl, .json and .parquet files. ``task=json_lines task.path=my.jsonl`` trains on nine tenths of the prompts and evaluates
 on the rest. To evaluate on all of a file, name it in ``eval_path``, for instance MATH-500 with
-``eval_task=json_lines eval_task.eval_path=math500.jsonl eval_task.prompt_field=problem``.
+``eval_task=json_lines eval_task.json_lines.eval_path=math500.jsonl eval_task.json_lines.prompt_field=problem``.
 
 Source: none. Config: ``task=json_lines``.
 """

@@ -1,4 +1,4 @@
-"""Held-out evaluation before, during and after training, and which optimizer step was the best so far."""
+"""Held-out evaluation before, during and after training, of one or several tasks, and which optimizer step was the best so far."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from pathlib import Path
 import lightning as L
 from rich.console import Console
 
-from rltoolkit.collector import EncodedProblem
 from rltoolkit.evaluation import Evaluation, evaluate
-from rltoolkit.reward_function import RewardFunction
 from rltoolkit.rollout_engine import RolloutEngine
 from rltoolkit.run.config import EvaluationConfig
 from rltoolkit.training.csv_table import CsvTable
 from rltoolkit.training.interrupts import Interrupts, StopRequested
+from rltoolkit.training.loading import HeldOut
 from rltoolkit.training.ranks import all_gather_objects
 from rltoolkit.training.run_log import RunLog
 
@@ -24,12 +23,11 @@ LOGGED = ("avg_at_k", "pass_at_k", "cons_at_k", "response_length", "truncated")
 
 
 class Evaluator:
-    """Evaluates with the engines of all ranks and writes evaluations.csv, one row each.
+    """Evaluates with the engines of all ranks and writes evaluations.csv, one row for each task.
 
     Args:
         folder: the run's folder.
-        problems: the held-out ones.
-        verifier: judges the responses.
+        held_out: the problems of one or several tasks. The first task's avg@k says which step is the best.
         config: how many responses, and how they are sampled.
         run_log: running totals for the row.
         interrupts: lets Ctrl-C leave an evaluation.
@@ -40,16 +38,14 @@ class Evaluator:
         self,
         folder: Path,
         *,
-        problems: Sequence[EncodedProblem],
-        verifier: RewardFunction,
+        held_out: Sequence[HeldOut],
         config: EvaluationConfig,
         run_log: RunLog,
         interrupts: Interrupts,
         console: Console,
     ) -> None:
         self.folder = folder
-        self.problems = problems
-        self.verifier = verifier
+        self.held_out = held_out
         self.config = config
         self.run_log = run_log
         self.interrupts = interrupts
@@ -63,7 +59,7 @@ class Evaluator:
         """Take up the results of the run so far, those after its checkpoint left out; a collective."""
         if trainer.is_global_zero:
             self._table = CsvTable(self.folder / "evaluations.csv", lambda row: int(row["optimizer_step"]) <= trainer.global_step)
-            for row in self._table.rows:
+            for row in [row for row in self._table.rows if row["task"] == self.held_out[0].task]:
                 self._take(int(row["optimizer_step"]), float(row["avg_at_k"]))
         so_far = (self.best_step, self.best_accuracy, self._done_at)
         self.best_step, self.best_accuracy, self._done_at = trainer.strategy.broadcast(so_far)
@@ -79,32 +75,38 @@ class Evaluator:
             return
         try:
             with self.interrupts.leaving_at_once():
-                result = evaluate(
-                    engine,
-                    self.problems,
-                    self.verifier,
-                    k=self.config.k,
-                    sampling=self.config.sampling,
-                    seed=EVALUATION_SEED,
-                    rank=trainer.global_rank,
-                    world_size=trainer.world_size,
-                    all_gather=all_gather_objects,
-                )
+                results = [self._result(trainer, engine, each) for each in self.held_out]
         except StopRequested:
             return
-        self._take(step, result.avg_at_k.value)
-        self._write(trainer, result, {"optimizer_step": step, "rollout_step": rollout_step})
+        self._take(step, results[0].avg_at_k.value)
+        for each, result in zip(self.held_out, results, strict=True):
+            self._write(trainer, result, {"optimizer_step": step, "rollout_step": rollout_step, "task": each.task})
+
+    def _result(self, trainer: L.Trainer, engine: RolloutEngine, held_out: HeldOut) -> Evaluation:
+        return evaluate(
+            engine,
+            held_out.problems,
+            held_out.verifier,
+            k=self.config.k,
+            sampling=self.config.sampling,
+            seed=EVALUATION_SEED,
+            rank=trainer.global_rank,
+            world_size=trainer.world_size,
+            all_gather=all_gather_objects,
+        )
 
     def _take(self, step: int, accuracy: float) -> None:
         self._done_at = step
         if accuracy > self.best_accuracy:
             self.best_step, self.best_accuracy = step, accuracy
 
-    def _write(self, trainer: L.Trainer, result: Evaluation, where: dict[str, int]) -> None:
+    def _write(self, trainer: L.Trainer, result: Evaluation, where: dict[str, int | str]) -> None:
         totals = {"generated_tokens_total": self.run_log.generated_tokens, "seconds": round(self.run_log.seconds, 3)}
         row = {**where, **totals, **result.row()}
         if self._table is not None:
             self._table.append(row)
+        task = "" if where["task"] == self.held_out[0].task else f"{where['task']}/"  # the first one keeps its keys, alone or not
         for logger in trainer.loggers:
-            logger.log_metrics({f"eval/{name}": float(row[name]) for name in LOGGED}, step=trainer.global_step)
-        self.console.print(f"held-out, after {trainer.global_step} optimizer steps: {result.line()}", highlight=False)
+            logger.log_metrics({f"eval/{task}{name}": float(row[name]) for name in LOGGED}, step=trainer.global_step)
+        what = f"held-out {where['task']}" if len(self.held_out) > 1 else "held-out"
+        self.console.print(f"{what}, after {trainer.global_step} optimizer steps: {result.line()}", highlight=False)

@@ -15,22 +15,23 @@ from rltoolkit.policy.backbone import recompute_layers
 from rltoolkit.policy.loading import best_attention, load_policy, load_tokenizer
 from rltoolkit.policy.lora import add_adapters
 from rltoolkit.policy.policy import PolicyModel
+from rltoolkit.reward_function import RewardFunction
 from rltoolkit.rollout_engine import RolloutEngine
 from rltoolkit.run.config import TrainerConfig
 from rltoolkit.run.run import Run
 from rltoolkit.task.base import Problem, Split, Task
 
 
-class Prompts(NamedTuple):
-    """What is sampled in training and in evaluations, as token ids."""
+class HeldOut(NamedTuple):
+    """What one task gives to evaluations."""
 
-    training: list[EncodedProblem]
-    held_out: list[EncodedProblem]
+    task: str
+    problems: list[EncodedProblem]
+    verifier: RewardFunction
 
 
-def load_problems(run: Run, split: Split) -> list[Problem]:
+def load_problems(run: Run, task: Task, split: Split) -> list[Problem]:
     """The problems of one split, before any model loads. Raises ConfigError."""
-    task: Task = run.components.task if split == "train" else run.components.eval_task or run.components.task
     try:
         problems = list(task(split, run.config.seed))
     except (FileNotFoundError, ValueError) as error:

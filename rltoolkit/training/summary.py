@@ -26,6 +26,7 @@ def summary_table(run: Run, policy: PolicyModel, folder: Path, resumed_from: Pat
         "model": f"{name_of(components.model)}, {parameters / 1e6:.2f}M parameters ({trainable / 1e6:.2f}M trained), "
         f"{trainer.compute_dtype}, {trainer.world_size} process(es)",
         "task": f"{name_of(components.task)}, verified by {name_of(components.reward_function)}{limit}",
+        "held out": _held_out(run),
         "rollout step": f"{config.prompts_per_step} prompts x {config.group_size} responses = {plan.responses_per_step}, "
         f"at most {config.sampling.max_new_tokens} tokens each, sampled by {name_of(components.rollout_engine)}",
         "mini-batch": f"{config.mini_batch_size} responses -> {plan.optimizer_steps_per_rollout} optimizer steps a rollout step",
@@ -47,6 +48,14 @@ def summary_table(run: Run, policy: PolicyModel, folder: Path, resumed_from: Pat
     for name, text in rows.items():
         table.add_row(f"[bold]{name}", text)
     return table
+
+
+def _held_out(run: Run) -> str:
+    """The tasks of evaluations, with who judges them where it is somebody else than in training."""
+    judges = {task: name_of(verifier) for task, verifier in run.verifiers.items() if verifier is not run.verifier}
+    tasks = [f"{task}, verified by {judges[task]}" if task in judges else task for task in run.components.held_out]
+    k = run.config.evaluation.k
+    return f"{'; '.join(tasks)}; {k} responses to each of at most {run.config.evaluation.problems} problems"
 
 
 def _joined(components: tuple[object, ...], none: str) -> str:

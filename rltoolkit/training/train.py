@@ -26,6 +26,7 @@ from rltoolkit.training.data import RolloutData
 from rltoolkit.training.evaluator import Evaluator
 from rltoolkit.training.interrupts import Interrupts
 from rltoolkit.training.loading import (
+    HeldOut,
     encode,
     load_model,
     load_problems,
@@ -113,9 +114,13 @@ def train(run: Run, folder: Path | str, console: Console | None = None) -> Resul
 def fit(run: Run, folder: Path, checkpoint: Path | None, console: Console, loggers: Sequence[Logger]) -> int:
     """Load what the run needs and let the loop go. Returns the number of the signal that ended it early, 0 if none did."""
     config = run.config
-    training, held_out = load_problems(run, "train"), load_problems(run, "eval")
+    training = load_problems(run, run.components.task, "train")
+    held_out = {name: load_problems(run, task, "eval") for name, task in run.components.held_out.items()}
     model_path = load_model(run)
-    problems, held_out_problems = encode(run, training, model_path, "training"), encode(run, held_out, model_path, "held-out")
+    problems = encode(run, training, model_path, "training")
+    evaluated = [
+        HeldOut(name, encode(run, those, model_path, f"held-out {name}"), run.verifiers[name]) for name, those in held_out.items()
+    ]
     module = PolicyModule(
         policy=load_trained_policy(run, model_path),
         objective=run.objective,
@@ -149,8 +154,7 @@ def fit(run: Run, folder: Path, checkpoint: Path | None, console: Console, logge
         interrupts=interrupts,
     )
     evaluator = Evaluator(
-        folder, problems=held_out_problems, verifier=run.verifier, config=config.evaluation, run_log=run_log, interrupts=interrupts,
-        console=console,
+        folder, held_out=evaluated, config=config.evaluation, run_log=run_log, interrupts=interrupts, console=console,
     )  # fmt: skip
     loop = Loop(
         data=data, module=module, sync=sync, run_log=run_log, rollout_files=rollout_files, display=display,

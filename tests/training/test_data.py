@@ -38,8 +38,9 @@ def make_data(tiny_run, tmp_path):
             warmup_optimizer_steps=0, temperature=1.0, micro_batch_tokens=1000,
         )  # fmt: skip
         module.trainer = trainer
+        problems = encode(run, load_problems(run, run.components.task, "train"), model_path, "training")
         data = RolloutData(
-            run=run, problems=encode(run, load_problems(run, "train"), model_path, "training"), model_path=model_path, module=module,
+            run=run, problems=problems, model_path=model_path, module=module,
             run_log=RunLog(tmp_path), rollout_files=RolloutFiles(tmp_path, every=0, tokenizer=None), sync=WeightSync(1e-3),
             display=display_for(Console(quiet=True), 100),
             interrupts=Interrupts(),

@@ -10,13 +10,17 @@ from tensordict import TensorDict
 
 from rltoolkit.collector.prompt_stream import EncodedProblem
 from rltoolkit.reward_function import ExactMatch
+from rltoolkit.reward_function.base import compare
 from rltoolkit.rollout_batch import text_entry
 from rltoolkit.run.config import EvaluationConfig
 from rltoolkit.training.evaluator import Evaluator
 from rltoolkit.training.interrupts import Interrupts, StopRequested
+from rltoolkit.training.loading import HeldOut
 from rltoolkit.training.run_log import RunLog
 
 PROBLEMS = [EncodedProblem(tokens=[row] * (row + 1), answer="yes", index=row) for row in range(5)]
+
+HELD_OUT = HeldOut("five", PROBLEMS, ExactMatch())
 
 
 class TableEngine:
@@ -35,6 +39,10 @@ class TableEngine:
         )
 
 
+def nobody(texts, answers):
+    return compare(["no"] * len(texts), answers)
+
+
 def trainer(step: int) -> SimpleNamespace:
     """What an evaluator asks of a trainer: where it is, and that it is alone."""
     return SimpleNamespace(
@@ -43,10 +51,10 @@ def trainer(step: int) -> SimpleNamespace:
     )  # fmt: skip
 
 
-def evaluator(folder, *, interrupts=None, every=2) -> Evaluator:
+def evaluator(folder, *, interrupts=None, every=2, held_out=(HELD_OUT,)) -> Evaluator:
     config = EvaluationConfig(every=every, problems=5, k=4, max_new_tokens=8)
     return Evaluator(
-        folder, problems=PROBLEMS, verifier=ExactMatch(), config=config, run_log=RunLog(folder),
+        folder, held_out=held_out, config=config, run_log=RunLog(folder),
         interrupts=interrupts or Interrupts(), console=Console(quiet=True),
     )  # fmt: skip
 
@@ -99,6 +107,28 @@ def test_a_continued_run_takes_up_the_results_before_its_checkpoint_and_drops_th
     assert engine.seeds == []
     again.evaluate(trainer(5), engine, 5)
     assert (len(rows(tmp_path)), again.best_step) == (4, 5)
+
+
+def test_several_tasks_have_a_row_each_and_the_first_decides_which_step_is_best(tmp_path):
+    # task "five" asks all problems, "two" the last two; "never" those as well, of a verifier that nothing passes
+    tasks = (
+        HELD_OUT,
+        HeldOut("two", PROBLEMS[3:], ExactMatch()),
+        HeldOut("never", PROBLEMS[3:], nobody),
+    )
+    several = evaluator(tmp_path, held_out=tasks)
+    several.open(trainer(0))
+    several.evaluate(trainer(0), TableEngine([4, 4, 4, 0, 0]), 0)
+    several.evaluate(trainer(2), TableEngine([0, 0, 0, 4, 4]), 2)
+    found = [(row["optimizer_step"], row["task"], float(row["avg_at_k"])) for row in rows(tmp_path)]
+    assert found == [
+        ("0", "five", 12 / 20), ("0", "two", 0.0), ("0", "never", 0.0),
+        ("2", "five", 8 / 20), ("2", "two", 1.0), ("2", "never", 0.0),
+    ]  # fmt: skip
+    assert (several.best_step, several.best_accuracy) == (0, 12 / 20)
+    again = evaluator(tmp_path, held_out=tasks)
+    again.open(trainer(2))
+    assert (again.best_step, again.best_accuracy) == (0, 12 / 20)
 
 
 def test_a_signal_leaves_an_evaluation_without_a_result(tmp_path):
