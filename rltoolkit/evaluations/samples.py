@@ -38,25 +38,31 @@ class SampleFile:
     Args:
         folder: made if it is not there.
         asked: what decides the responses and verdicts, as values of JSON, ``k`` among them.
+        rank: of several processes that share the problems. Each appends to a file of its own, and the first one, which opens before
+            the others and closes after them, collects what is there.
 
     Raises:
         ConfigError: another program writes there, or the folder holds an evaluation that was asked otherwise.
         RunFailed: a line that is not a sample.
     """
 
-    def __init__(self, folder: Path, asked: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, asked: Mapping[str, Any], rank: int = 0) -> None:
         from filelock import FileLock, Timeout
 
-        folder.mkdir(parents=True, exist_ok=True)
-        self.path = folder / "samples.jsonl"
+        self._folder, self._k, self._is_first = folder, int(asked["k"]), rank == 0
+        self.path = folder / ("samples.jsonl" if rank == 0 else f"samples_{rank}.jsonl")
         self._lock = FileLock(folder / ".lock")
+        if rank > 0:
+            self.groups = self._read()
+            return
+        folder.mkdir(parents=True, exist_ok=True)
         try:
             self._lock.acquire(timeout=0)
         except Timeout:
             raise ConfigError(f"--output: another evaluation is writing to {folder}") from None
         try:
             _require_same(folder / "asked.json", json.loads(json.dumps(asked)))
-            self.groups = self._read(int(asked["k"]))
+            self.groups = self._read()
         except BaseException:
             self._lock.release()
             raise
@@ -71,26 +77,36 @@ class SampleFile:
         self.groups[group[0].problem] = list(group)
 
     def close(self) -> None:
-        """Sort the file by problem, and let another program write."""
-        self._rewrite()
-        self._lock.release()
+        """Collect what all processes have written, sorted by problem, and let another program write; only the first one does."""
+        if self._is_first:
+            self.groups = self._read()
+            self._rewrite()
+            self._lock.release()
 
-    def _read(self, k: int) -> dict[int, list[Sample]]:
-        """The complete groups; half a line and half a group are left out."""
-        content = self.path.read_bytes() if self.path.exists() else b""
-        groups: dict[int, list[Sample]] = {}
-        for number, line in enumerate(content[: content.rfind(b"\n") + 1].splitlines(), 1):
-            try:
-                sample = Sample(**json.loads(line))
-            except (ValueError, TypeError) as error:
-                raise RunFailed(f"line {number} of {self.path} is not a sample: {error}") from error
-            groups.setdefault(sample.problem, []).append(sample)
-        return {problem: group for problem, group in groups.items() if len(group) == k}
+    def _read(self) -> dict[int, list[Sample]]:
+        """The complete groups of all files; half a line and half a group are left out."""
+        files = sorted(self._folder.glob("samples*.jsonl"))
+        return {problem: group for file in files for problem, group in _groups(file).items() if len(group) == self._k}
 
     def _rewrite(self) -> None:
         partial = self.path.with_suffix(".partial")
         partial.write_text("".join(_lines(self.groups[problem]) for problem in sorted(self.groups)), encoding="utf-8")
         partial.replace(self.path)
+        for part in self._folder.glob("samples_*.jsonl"):
+            part.unlink()
+
+
+def _groups(file: Path) -> dict[int, list[Sample]]:
+    """The samples of each problem. Raises RunFailed for a whole line that is none."""
+    content = file.read_bytes()
+    groups: dict[int, list[Sample]] = {}
+    for number, line in enumerate(content[: content.rfind(b"\n") + 1].splitlines(), 1):
+        try:
+            sample = Sample(**json.loads(line))
+        except (ValueError, TypeError) as error:
+            raise RunFailed(f"line {number} of {file} is not a sample: {error}") from error
+        groups.setdefault(sample.problem, []).append(sample)
+    return groups
 
 
 def _lines(group: Sequence[Sample]) -> str:

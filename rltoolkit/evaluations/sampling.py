@@ -28,15 +28,18 @@ def sample_problems(
     k: int,
     sampling: Sampling,
     seed: int,
+    rank: int = 0,
+    world_size: int = 1,
     progress: Callable[[int], None] = lambda done: None,
 ) -> None:
     """Sample each problem that the file lacks k times, judge the responses and append them.
 
     Response g to problem p is drawn with a seed of (seed, p, g) alone, the same that ``rltoolkit.evaluation.evaluate`` draws it with,
-    so neither interruptions nor the order in which problems finish change it. ``progress`` is told the number of problems done.
+    so neither interruptions nor the order in which problems finish change it. Several ranks deal the problems out among themselves.
+    ``progress`` is told the number of problems done, as far as this rank knows.
     """
     seeds = problem_seeds(seed, len(problems))
-    waiting = [row for row in range(len(problems)) if problems[row].index not in file.groups]
+    waiting = [row for row in range(len(problems)) if problems[row].index not in file.groups][rank::world_size]
     if not waiting:
         return
     with engine.stream(k, sampling) as stream:

@@ -109,7 +109,5 @@ def _validate_held_out(config: RunConfig, components: Components) -> None:
     for task, verifier in config.evaluation.verifiers.items():
         if task not in components.held_out:
             known = ", ".join(components.held_out)
-            raise ConfigError(
-                f"evaluation.verifiers.{task}={verifier}: {task} is not evaluated; the held-out tasks are {known}"
-            )
+            raise ConfigError(f"evaluation.verifiers.{task}={verifier}: {task} is not evaluated; the held-out tasks are {known}")
         registry.get("reward_function", verifier)

@@ -7,8 +7,12 @@ checkpoint to continue from, and on whether there is anything to do at all.
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -28,6 +32,8 @@ def join() -> None:
         return
     os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = cluster.main_address, str(cluster.main_port)
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    if torch.cuda.is_available():
+        torch.cuda.set_device(cluster.local_rank())
     dist.init_process_group(backend, rank=cluster.global_rank(), world_size=cluster.world_size())
 
 
@@ -50,6 +56,41 @@ def agree(decide: Callable[[], T]) -> T:
     if failure is not None:
         raise failure
     return decided
+
+
+def first_before_others(do: Callable[[], T]) -> T:
+    """``do()`` on the first rank, then on the others, each with its own result.
+
+    Raises:
+        Exception: whatever it raised on the first rank, on every rank.
+    """
+    of_the_first: list[T] = []
+    agree(lambda: of_the_first.append(do()))
+    return of_the_first[0] if of_the_first else do()
+
+
+@contextlib.contextmanager
+def shared_directory(parent: Path) -> Iterator[Path]:
+    """A directory for all ranks that is gone afterwards; where there are several, in ``parent``, which all of them see."""
+    several = dist.is_initialized() and dist.get_world_size() > 1
+    if several:
+        parent.mkdir(parents=True, exist_ok=True)
+    path = Path(agree(lambda: tempfile.mkdtemp(dir=parent if several else None, prefix="scratch_")))
+    try:
+        yield path
+    finally:
+        if is_first():
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def is_first() -> bool:
+    """Whether this process is the first rank, or alone."""
+    return not dist.is_initialized() or dist.get_rank() == 0
+
+
+def share() -> tuple[int, int]:
+    """This rank and how many there are."""
+    return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
 
 
 def all_gather_objects(item: Any) -> list[Any]:

@@ -1,6 +1,11 @@
 """``python -m rltoolkit.evaluate``: models side by side, by a benchmark's own protocol, resumed to the same files."""
 
 import json
+import os
+import subprocess
+import sys
+
+from .conftest import SMALL
 
 UNTRAINED = ["model.skill_steps=0", "model.habit_steps=0", "rollout_engine=transformers"]
 
@@ -9,7 +14,7 @@ def samples(folder):
     return [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]
 
 
-def test_two_models_side_by_side_and_a_killed_evaluation_ends_as_another(command, tmp_path):
+def test_two_models_side_by_side_and_a_killed_evaluation_ends_as_another(command, cache, tmp_path):
     # the same model under two names: no difference at all
     arguments = ["tiny", "tiny", *UNTRAINED, "evaluation.problems=7", "evaluation.k=4", "--output", tmp_path / "results"]
     done = command(*arguments, module="rltoolkit.evaluate")
@@ -33,6 +38,20 @@ def test_two_models_side_by_side_and_a_killed_evaluation_ends_as_another(command
     again = command(*arguments, module="rltoolkit.evaluate")
     assert "tiny_2: goes on after 4 of 7 problems" in again.stderr
     assert (second / "samples.jsonl").read_bytes() == whole
+
+    # two ranks share what is left, each with an engine of its own
+    (second / "samples.jsonl").write_bytes(b"".join(lines[:8]))
+    (second / "samples_1.jsonl").write_bytes(b"".join(lines[8:13]))  # of two ranks that were killed: one group and a quarter
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "rltoolkit.evaluate"]
+    environment = {**os.environ, "RLTOOLKIT_CACHE": str(cache)}
+    shared = subprocess.run(
+        [*torchrun, *SMALL, *map(str, arguments)], capture_output=True, text=True, check=False, env=environment
+    )
+    assert shared.returncode == 0, shared.stderr
+    assert "tiny_2: goes on after 3 of 7 problems" in shared.stderr
+    assert shared.stdout == again.stdout
+    assert (second / "samples.jsonl").read_bytes() == whole
+    assert [file.name for file in sorted(second.glob("s*"))] == ["samples.jsonl"]
 
     refused = command(*arguments[:-1], tmp_path / "results", "evaluation.top_p=0.5", module="rltoolkit.evaluate")
     assert refused.returncode == 2
