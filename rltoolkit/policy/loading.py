@@ -33,9 +33,7 @@ def load_policy(path: Path, attention: str = "sdpa", dtype: str = "float32") -> 
     from rltoolkit.policy.verify import verified_layout
 
     transformers = quiet_transformers()
-    config = transformers.AutoConfig.from_pretrained(path, local_files_only=True)
-    if type(config) not in transformers.AutoModelForCausalLM._model_mapping:
-        raise ValueError(f"{path}: transformers has no causal language model for its model_type {config.model_type!r}")
+    causal_lm_config(path)
     model = transformers.AutoModelForCausalLM.from_pretrained(
         path,
         dtype=dtype,
@@ -45,6 +43,15 @@ def load_policy(path: Path, attention: str = "sdpa", dtype: str = "float32") -> 
     if attention == VARLEN and suits(model):
         use_varlen(model)
     return PolicyModel(model, layout=verified_layout(model))
+
+
+def causal_lm_config(path: Path) -> PretrainedConfig:
+    """What the config.json of a directory says. Raises ValueError where transformers has no causal LM for it."""
+    transformers = quiet_transformers()
+    config: PretrainedConfig = transformers.AutoConfig.from_pretrained(path, local_files_only=True)
+    if type(config) not in transformers.AutoModelForCausalLM._model_mapping:
+        raise ValueError(f"{path}: transformers has no causal language model for its model_type {config.model_type!r}")
+    return config
 
 
 def best_attention(device_type: str, compute_dtype: str) -> str:

@@ -11,6 +11,7 @@ Source: arXiv:2106.09685, section 4.1. Config: ``lora.rank=16``, with every mode
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 _ADAPTER = "default"  # peft's name for the only one
-_BASE = ".base_layer."  # where peft puts a layer's own weights
+BASE = ".base_layer."  # where peft puts a layer's own weights
 
 
 @dataclass(kw_only=True)
@@ -72,9 +73,22 @@ def add_adapters(causal_lm: Any, lora: LoRA, seed: int) -> None:
     check(lora, "target_modules", linear.issuperset(lora.target_modules), f"among {', '.join(sorted(linear))}")
     config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=list(lora.target_modules) or sorted(linear))
     causal_lm.requires_grad_(False)
-    with torch.random.fork_rng(devices=[]):  # the run's own random state must not depend on adapters
+    with torch.random.fork_rng(devices=[]), _weights_in_memory(layers):  # the run's own random state must not depend on adapters
         torch.manual_seed(seed)
         inject_adapter_in_model(config, layers, adapter_name=_ADAPTER)
+
+
+@contextlib.contextmanager
+def _weights_in_memory(layers: nn.Module) -> Iterator[None]:
+    """peft puts adapters where a layer's weight is. Where that is the meta device, which holds no values, an empty weight stands in."""
+    unread = {
+        module: module.weight for module in layers.modules() if isinstance(module, torch.nn.Linear) and module.weight.is_meta
+    }
+    for module, weight in unread.items():
+        module.weight = torch.nn.Parameter(torch.empty(0, dtype=weight.dtype), requires_grad=False)
+    yield
+    for module, weight in unread.items():
+        module.weight = weight
 
 
 def merged_weights(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
@@ -87,11 +101,11 @@ def merged_weights(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
         if ".lora_" in name:
             continue
         weight = whole(parameter.detach())
-        if name.endswith(f"{_BASE}weight"):
-            layer: Any = model.get_submodule(name.removesuffix(f"{_BASE}weight"))
+        if name.endswith(f"{BASE}weight"):
+            layer: Any = model.get_submodule(name.removesuffix(f"{BASE}weight"))
             a, b = (whole(part[_ADAPTER].weight.detach()) for part in (layer.lora_A, layer.lora_B))
             weight = weight + layer.scaling[_ADAPTER] * (b @ a)
-        yield name.replace(_BASE, "."), weight
+        yield name.replace(BASE, "."), weight
     saved = model.state_dict().keys()
     yield from ((name, buffer) for name, buffer in model.named_buffers() if name in saved)
 
@@ -102,6 +116,15 @@ def merge_adapters(causal_lm: nn.Module) -> None:
         if hasattr(module, "lora_A"):
             module.merge()
             causal_lm.set_submodule(name, module.get_base_layer())
+
+
+def like(tensor: Tensor, other: Tensor) -> Tensor:
+    """A whole tensor, or of it the part that FSDP2 keeps of ``other`` on this rank; every rank holds the whole one."""
+    from torch.distributed.tensor import DTensor, distribute_tensor
+
+    if not isinstance(other, DTensor):
+        return tensor
+    return distribute_tensor(tensor, other.device_mesh, other.placements, src_data_rank=None)
 
 
 def whole(tensor: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ under the mask go through the head, in ``policy/head.py``.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -21,7 +22,7 @@ from rltoolkit.policy.attention import lengths_for_kernel
 from rltoolkit.policy.backbone import decoder_layers
 from rltoolkit.policy.head import head_statistics
 from rltoolkit.policy.layout import LAYOUTS, default_layout
-from rltoolkit.policy.lora import merged_weights
+from rltoolkit.policy.lora import like, merged_weights
 from rltoolkit.sampling_mask import SamplingMask
 
 _PREFIX = "causal_lm."
@@ -59,6 +60,9 @@ class PolicyModel(nn.Module):
     Raises:
         ValueError: the architecture changes its logits after the head (soft-capping, scaling), which would be missed here.
     """
+
+    unread: Path | None = None
+    """where the weights are still to be read from (``sharded_loading``); until then parameters are on the meta device"""
 
     def __init__(self, causal_lm: Any, *, chunk_logits: int = 2**26, layout: str | None = None) -> None:
         super().__init__()
@@ -111,7 +115,7 @@ class PolicyModel(nn.Module):
         """Take over the weights of a policy of the same architecture, its adapters merged; a collective where that one is sharded."""
         own = self.state_dict()
         for name, weight in merged_weights(other):
-            own[name].copy_(weight)
+            own[name].copy_(like(weight, own[name]))
 
     def hf_weights(self) -> Iterator[tuple[str, Tensor]]:
         """(name, whole tensor) as ``save_pretrained`` would write them, adapters merged; a collective under FSDP2.

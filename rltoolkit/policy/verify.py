@@ -34,7 +34,8 @@ TOLERANCE = 1e-3
 """In nats. Rounding stays below 1e-5 in float32; what leaks between the copy's rows is above 1e-2."""
 _TOLERANCE_BELOW_FLOAT32 = 0.05
 _LARGE = 2_000_000_000
-"""Parameters. Above, the few tokens are tried on the copy alone: a pass over the model would take seconds."""
+"""Parameters. Above, the few tokens are tried on the copy alone: a pass over the model would take seconds. So they are of a model
+whose weights are not read yet."""
 _LARGEST_COPY = 2_000_000
 """Parameters: a config that does not get smaller than this has sizes unknown here."""
 _WINDOW = 3
@@ -88,7 +89,7 @@ def verified_layout(causal_lm: Any) -> str:
 
 def _verified_layout(causal_lm: Any) -> str:
     architecture, layout = type(causal_lm).__name__, default_layout(causal_lm.config)
-    large = sum(parameter.numel() for parameter in causal_lm.parameters()) > _LARGE
+    large = sum(p.numel() for p in causal_lm.parameters()) > _LARGE or any(p.is_meta for p in causal_lm.parameters())
     small = _small_copy(causal_lm) if large or layout != "padded" else None
     if layout != "padded" and (fault := "no small copy of it can be built" if small is None else _fault(small, layout, *_rows())):
         log.warning("%s: the layout %r cannot be used for this architecture (%s); using 'padded'", architecture, layout, fault)

@@ -15,6 +15,7 @@ from rltoolkit.policy.backbone import recompute_layers
 from rltoolkit.policy.loading import best_attention, load_policy, load_tokenizer
 from rltoolkit.policy.lora import add_adapters
 from rltoolkit.policy.policy import PolicyModel
+from rltoolkit.policy.sharded_loading import load_without_weights
 from rltoolkit.reward_function import RewardFunction
 from rltoolkit.rollout_engine import RolloutEngine
 from rltoolkit.run.config import TrainerConfig
@@ -63,7 +64,7 @@ def encode(run: Run, problems: Sequence[Problem], model_path: Path, what: str) -
 def load_trained_policy(run: Run, model_path: Path) -> PolicyModel:
     """The model, with adapters where ``lora`` asks for them. Raises ConfigError for an architecture or layers that do not fit."""
     try:
-        policy = load_policy(model_path, attention(run.config.trainer))
+        policy = _load(run, model_path, "float32")
         add_adapters(policy.causal_lm, run.config.lora, run.config.seed)
         if run.config.trainer.recompute == "layer":
             recompute_layers(policy.causal_lm)
@@ -74,8 +75,14 @@ def load_trained_policy(run: Run, model_path: Path) -> PolicyModel:
 
 def load_reference(run: Run, model_path: Path) -> PolicyModel:
     """The policy that training starts from. It computes as the trained one does, so that at the start their log-probs are equal."""
-    trainer = run.config.trainer
-    return load_policy(model_path, attention(trainer), trainer.compute_dtype)
+    return _load(run, model_path, run.config.trainer.compute_dtype)
+
+
+def _load(run: Run, model_path: Path, dtype: str) -> PolicyModel:
+    """Several ranks read their parts of the weights later, where the files allow it."""
+    implementation = attention(run.config.trainer)
+    policy = load_without_weights(model_path, implementation, dtype) if run.config.trainer.world_size > 1 else None
+    return load_policy(model_path, implementation, dtype) if policy is None else policy
 
 
 def start_engine(run: Run, model_path: Path) -> RolloutEngine:

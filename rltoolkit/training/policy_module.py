@@ -25,6 +25,7 @@ from rltoolkit.loss_aggregator import Totals
 from rltoolkit.objective import ObjectiveOutput, PolicyObjective, means
 from rltoolkit.policy.lora import whole
 from rltoolkit.policy.policy import PolicyModel, TokenStatistics
+from rltoolkit.policy.sharded_loading import read_weights
 from rltoolkit.run.config import OptimizerConfig
 from rltoolkit.sampling_mask import SamplingMask
 from rltoolkit.training.errors import NotFinite
@@ -95,10 +96,17 @@ class PolicyModule(L.LightningModule):
             return
         self._configured = True
         dtype = self.compute_dtype
+        device = self.trainer.strategy.root_device  # self.device is still the CPU here
         if self.trainer.world_size > 1 or dtype != torch.float32:
-            self._shard(MixedPrecisionPolicy() if dtype == torch.float32 else MixedPrecisionPolicy(dtype, torch.float32))
-        for reference in self._reference:  # self.device is still the CPU here
-            reference.to(self.trainer.strategy.root_device).requires_grad_(False).eval()
+            mixed = MixedPrecisionPolicy() if dtype == torch.float32 else MixedPrecisionPolicy(dtype, torch.float32)
+            self._shard(self.policy, mixed)
+        if self.policy.unread is not None:
+            read_weights(self.policy, device)
+        for reference in self._reference:
+            if reference.unread is not None:
+                self._shard(reference, MixedPrecisionPolicy())
+                read_weights(reference, device)
+            reference.to(device).requires_grad_(False).eval()
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW with a linear warm-up, then a constant learning rate."""
@@ -187,12 +195,12 @@ class PolicyModule(L.LightningModule):
 
     # --- inside ---------------------------------------------------------------------------------------------------------
 
-    def _shard(self, mixed: MixedPrecisionPolicy) -> None:
+    def _shard(self, model: PolicyModel, mixed: MixedPrecisionPolicy) -> None:
         assert self.device_mesh is not None
         mesh = self.device_mesh["data_parallel"]
-        for layer in self.policy.decoder_layers:
+        for layer in model.decoder_layers:
             fully_shard(layer, mesh=mesh, mp_policy=mixed, reshard_after_forward=not self._alone)
-        fully_shard(self.policy, mesh=mesh, mp_policy=mixed)
+        fully_shard(model, mesh=mesh, mp_policy=mixed)
 
     def _reshard(self) -> None:
         """Leave no weights gathered: those were rounded to the compute dtype."""

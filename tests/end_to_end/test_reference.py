@@ -29,6 +29,10 @@ def test_a_reference_that_follows_is_the_policy_of_up_to_so_many_steps_ago(comma
     # after steps 2 and 4 the reference is the policy itself
     assert whole[0::2] == pytest.approx([0, 0, 0], abs=1e-6)
     assert min(whole[1::2]) > 1e-5
+    # two ranks hold a half of each model, and add up in another order
+    done = command(*follows, "trainer.max_steps=6", "trainer.devices=2", f"hydra.run.dir={tmp_path / 'two'}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert kl(tmp_path / "two") == pytest.approx(whole, rel=0.01, abs=1e-6)
     # stopped one step after it was renewed, a run goes on with the reference that it had
     for steps in (3, 6):
         done = command(*follows, f"trainer.max_steps={steps}", f"hydra.run.dir={tmp_path / 'parts'}")

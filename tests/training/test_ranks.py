@@ -21,3 +21,9 @@ def test_a_model_is_made_by_whichever_rank_comes_first(two_ranks):
     # with a process group transformers would save nothing on the second rank
     _, files = two_ranks["model"]
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= set(files)
+
+
+def test_each_rank_reads_its_part_of_a_model(two_ranks):
+    for missing, different, share, tied, stale in two_ranks["parts"]:
+        assert (missing, different, tied, stale) == (0, [], True, [])
+        assert share == pytest.approx(0.5, abs=0.01)

@@ -10,9 +10,14 @@ import tempfile
 
 import lightning as L
 import torch
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 from torch.utils.data import DataLoader
 
 from rltoolkit.model.tiny import Tiny
+from rltoolkit.policy.loading import load_policy
+from rltoolkit.policy.lora import LoRA, add_adapters, whole
+from rltoolkit.policy.sharded_loading import load_without_weights, read_weights
 from rltoolkit.training import ranks
 from rltoolkit.training.interrupts import Interrupts
 from rltoolkit.training.strategy import ShardedStrategy
@@ -41,6 +46,37 @@ def a_model_made_by_the_second_rank() -> object:
     with tempfile.TemporaryDirectory() as cache:
         os.environ["RLTOOLKIT_CACHE"] = cache
         return sorted(file.name for file in Tiny(skill_steps=0, habit_steps=0)(seed=0).iterdir()) if RANK == 1 else None
+
+
+def a_model_read_in_parts() -> object:
+    """What differs from the model that a process loads alone, adapters included, and the share of the weights that each rank holds."""
+    os.environ["RLTOOLKIT_CACHE"] = ranks.agree(tempfile.mkdtemp)
+    path = Tiny(skill_steps=0, habit_steps=0)(seed=0)
+    alone, dealt = load_policy(path), load_without_weights(path)
+    mesh = init_device_mesh("cpu", (2,))
+    for policy in (alone, dealt):
+        add_adapters(policy.causal_lm, LoRA(rank=2), seed=3)
+    for part in (*dealt.decoder_layers, dealt):
+        fully_shard(part, mesh=mesh)
+    read_weights(dealt, torch.device("cpu"))
+    expected, parameters = dict(alone.named_parameters()), dict(dealt.named_parameters())
+    different = [name for name, weight in parameters.items() if not torch.equal(whole(weight.detach()), expected[name])]
+    held = sum(weight.to_local().numel() for weight in parameters.values())
+    tied = dealt.causal_lm.get_input_embeddings().weight is dealt.causal_lm.get_output_embeddings().weight
+
+    # a reference that is dealt out, too, follows the policy: its adapters stand in the weights
+    reference = load_without_weights(path)
+    for part in (*reference.decoder_layers, reference):
+        fully_shard(part, mesh=mesh)
+    read_weights(reference, torch.device("cpu"))
+    with torch.no_grad():
+        for name, weight in parameters.items():
+            if "lora_B" in name:
+                weight.fill_(0.5)
+    reference.copy_weights(dealt)
+    merged = dict(dealt.hf_weights())
+    stale = [name for name, weight in reference.hf_weights() if not torch.equal(weight, merged[name])]
+    return [len(expected) - len(parameters), different, held / sum(map(torch.numel, expected.values())), tied, stale]
 
 
 class Steps(L.LightningModule):
@@ -86,4 +122,5 @@ def a_signal_on_one_rank() -> object:
 
 if __name__ == "__main__":
     answers = {"agreement": agreement(), "model": a_model_made_by_the_second_rank(), "signal": a_signal_on_one_rank()}
+    answers["parts"] = a_model_read_in_parts()
     os.write(1, json.dumps([RANK, answers]).encode() + b"\n")  # in one piece: both ranks write to the same pipe
