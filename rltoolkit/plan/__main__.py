@@ -108,7 +108,7 @@ def memory(plan: Plan) -> Table:
         "weights": "float32, sharded",
         "gradients": "float32, sharded",
         "optimizer": "two moments, float32, sharded",
-        "reference": settings.compute_dtype,
+        "reference": f"{settings.compute_dtype}, sharded",
         "gathered": "whole layers, and a gradient not yet spread",
         "activations": f"{settings.micro_batch_tokens:,} tokens"
         + (", layers computed again" if settings.recompute == "layer" else ""),

@@ -184,7 +184,8 @@ def _on_a_cpu(run: Run, machine: Machine, trainer: TrainerMemory, engine: Engine
 def _on_gpus(run: Run, machine: Machine, shape: Shape, trainer: TrainerMemory, engine: EngineMemory) -> tuple[Need, ...]:
     sleeps = getattr(run.components.rollout_engine, "sleep", False)
     lent = engine.weights + max(0.0, engine.kv_cache)
-    loading = PROCESS + 4 * shape.parameters + trainer.reference
+    alone = run.config.trainer.world_size == 1  # several ranks read their parts to where they stay
+    loading = PROCESS + (4 * shape.parameters + trainer.reference if alone else 0)
     training = (
         PROCESS + trainer.weights + trainer.optimizer + (engine.weights if sleeps else 0)
     )  # a checkpoint, a sleeping engine

@@ -1,9 +1,9 @@
 """Memory of a trainer's rank and of its engine, in bytes.
 
 N parameters of which M are trained, W ranks; c bytes in the compute dtype, b in the engine's. Master weights, gradients and AdamW's two
-moments are float32 and sharded over the ranks (ZeRO, arXiv:1910.02054, section 5):
+moments are float32 and sharded over the ranks (ZeRO, arXiv:1910.02054, section 5), and so is the reference of a KL penalty:
 
-    weights 4 N / W,   gradients 4 M / W,   optimizer 8 M / W
+    weights 4 N / W,   gradients 4 M / W,   optimizer 8 M / W,   reference c N / W
 
 Activations of T tokens in L decoder layers of width h, with n heads and m key-value heads of size d and an MLP of width I, as
 transformers' Llama-like models keep them (the accounting of Korthikanti et al. 2022, arXiv:2205.05198, section 4.1, for RMSNorm, SwiGLU
@@ -75,7 +75,7 @@ def trainer_memory(shape: Shape, trainer: TrainerConfig, *, needs_reference: boo
         weights=4 * shape.parameters / ranks,
         gradients=4 * shape.trained / ranks,
         optimizer=8 * shape.trained / ranks,
-        reference=compute * shape.parameters if needs_reference else 0,
+        reference=compute * shape.parameters / ranks if needs_reference else 0,
         gathered=_gathered(shape, ranks, compute),
         activations=tokens * _activations(shape, compute, recompute=trainer.recompute == "layer"),
         head=chunk * (8 + (compute if compute < 4 else 0)) + compute * vocabulary * shape.hidden,

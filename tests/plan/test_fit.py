@@ -28,8 +28,8 @@ def test_presets():
     assert plan("preset=paper", "+experiment=dapo") == "the engine's weights and one response"
     assert plan("preset=paper", "+experiment=dapo", "rollout_engine.gpu_memory_utilization=0.9") is None
     assert plan("preset=paper", "+experiment=dapo", "trainer.recompute=none") == "an update of the trainer"
-    # a reference of 61 GiB, whole on every rank
-    assert plan("preset=r1_zero", "+experiment=r1_zero") == "an update of the trainer"
+    # its reference of 61 GiB is shared out as well: half a GiB for each of 128 ranks
+    assert plan("preset=r1_zero", "+experiment=r1_zero") == "the engine's weights and one response"
 
 
 @pytest.mark.parametrize(
