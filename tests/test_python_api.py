@@ -33,6 +33,8 @@ class ShortIsRight:
 
 
 def test_load_replace_train(tmp_path, monkeypatch):
+    # as in a notebook, where Lightning refuses to start processes
+    monkeypatch.setattr("lightning.pytorch.trainer.connectors.accelerator_connector._IS_INTERACTIVE", True)
     run = rltoolkit.load(*TINY, "trainer.max_steps=2").replace(reward_function=ShortIsRight())
     result = rltoolkit.train(run, tmp_path / "mine")
     assert (result.status, result.signal, result.folder) == ("finished", 0, tmp_path / "mine")

@@ -38,6 +38,11 @@ class ShardedStrategy(ModelParallelStrategy):
         super().setup_environment()
         self._writers = dist.new_group(backend="gloo")
 
+    def _configure_launcher(self) -> None:
+        """Lightning's, for several processes; one needs none, and in a notebook Lightning refuses to train under one."""
+        if self.num_processes * self.num_nodes > 1:
+            super()._configure_launcher()
+
     def broadcast(self, obj: Any, src: int = 0) -> Any:
         """Lightning's; a single rank has nobody to tell, and must not start gloo's thread (see ``save_checkpoint``)."""
         return obj if self.world_size == 1 else super().broadcast(obj, src)
