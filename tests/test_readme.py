@@ -25,7 +25,7 @@ TINY = ["model.skill_steps=2", "model.habit_steps=1"]
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """A folder with what the README's reader has: a model, a file of problems, a component, a run."""
+    """A folder with what the README's reader has: a model, a file of problems, a run."""
     home = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RLTOOLKIT_CACHE", str(home / "cache"))
@@ -34,7 +34,6 @@ def home(tmp_path_factory):
     (home / "my" / "model").symlink_to(model)
     (home / "my" / "model" / "chat_template.jinja").write_text("{% for turn in messages %}{{ turn['content'] }}{% endfor %}")
     (home / "my.jsonl").write_text("".join(f'{{"prompt": "{a}+{a}=", "answer": "{a + a}"}}\n' for a in range(20)))
-    (home / "mine.py").write_text(SNIPPETS[1])
     return home
 
 
@@ -57,7 +56,7 @@ def sizes(command: str) -> list[str]:
 
 def test_the_readme_holds_what_is_tested_here():
     assert len(COMMANDS) > 12
-    assert len(SNIPPETS) == 2
+    assert len(SNIPPETS) == 1
 
 
 @pytest.mark.parametrize("command", [command for command in COMMANDS if "runs/mine" not in command])

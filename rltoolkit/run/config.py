@@ -52,7 +52,7 @@ class SamplingConfig:
 
     section: ClassVar[str] = "sampling"
 
-    temperature: float = 1.0
+    temperature: float = 1.0  # divides the logits, in the trainer too
     top_p: float = 1.0  # below 1 for engines that say which tokens they kept: the trainer normalises over those, too
     top_k: int = 0  # 0: no limit; else likewise
     max_new_tokens: int = MISSING  # L_max
@@ -86,12 +86,12 @@ class OptimizerConfig:
 
     section: ClassVar[str] = "optimizer"
 
-    learning_rate: float = 1e-6
-    betas: tuple[float, float] = (0.9, 0.999)
-    weight_decay: float = 0.1
+    learning_rate: float = 1e-6  # after the warm-up
+    betas: tuple[float, float] = (0.9, 0.999)  # decay of the two moments
+    weight_decay: float = 0.1  # decoupled
     gradient_clip: float = 1.0  # on the global norm
-    warmup_optimizer_steps: int = 0  # at most one of the two is set
-    warmup_rollout_steps: int = 0
+    warmup_optimizer_steps: int = 0  # linear warm-up; at most one of the two is set
+    warmup_rollout_steps: int = 0  # the same, counted in rollout steps
 
     def __post_init__(self) -> None:
         _require_positive(self, "gradient_clip")
@@ -112,17 +112,16 @@ class TrainerConfig:
     max_steps: int = MISSING  # optimizer steps
     accelerator: str = "auto"  # auto, cpu, gpu
     devices: int = 1  # processes on each node
-    num_nodes: int = 1
+    num_nodes: int = 1  # machines, each with as many processes
     micro_batch_tokens: int = MISSING  # rows x longest row of one forward and backward
     compute_dtype: str = "float32"  # or bfloat16; of forward and backward: master weights and optimizer stay in float32
     memory_check: bool = True  # refuse a run that rltoolkit.plan expects not to fit this machine
     recompute: str = "none"  # or layer: keep only each decoder layer's input for the backward pass, and compute the layer again
     old_log_probs: str = "auto"  # auto, trainer, engine: whose log-probs the ratio is taken to (training/old_log_probs.py)
-    max_skipped_steps: int = (
-        3  # steps in a row that are not finite, or rollout steps without a trained token, before the run stops
-    )
+    # steps in a row that are not finite, or rollout steps without a trained token, before the run stops
+    max_skipped_steps: int = 3
     checkpoint_every: int = 1  # rollout steps
-    keep_checkpoints: int = 2
+    keep_checkpoints: int = 2  # the newest ones; the best one stays beside them
     log_rollouts_every: int = 1  # rollout steps between two samples of responses in rollouts/; 0 writes none
     # counted in the responses, as whole words; [] counts none
     reflection_phrases: list[str] = field(default_factory=lambda: list(REFLECTION_PHRASES))
@@ -164,9 +163,9 @@ class EvaluationConfig:
     every: int = MISSING  # rollout steps; 0: only at the end
     problems: int = MISSING  # at most this many
     k: int = MISSING  # responses for each problem
-    temperature: float = 1.0
-    top_p: float = 1.0
-    max_new_tokens: int = II("sampling.max_new_tokens")
+    temperature: float = 1.0  # of held-out responses
+    top_p: float = 1.0  # of held-out responses; the paper evaluates with 0.7
+    max_new_tokens: int = II("sampling.max_new_tokens")  # the length limit of held-out responses
     # task -> the reward function that judges it, where it is another one than in training:
     # +evaluation.verifiers.math_500=math_verify
     verifiers: dict[str, str] = field(default_factory=dict)
@@ -189,12 +188,12 @@ class RunConfig:
 
     section: ClassVar[str] = ""
 
-    seed: int = 0
+    seed: int = 0  # of prompts, sampling, warm starts and adapters
     prompts_per_step: int = MISSING  # P
     group_size: int = MISSING  # G
     mini_batch_size: int = MISSING  # responses in one optimizer step
     cache_length: int = MISSING  # L_cache in tokens, the default of the length-based shapers
-    entropy_coefficient: float = 0.0
+    entropy_coefficient: float = 0.0  # the loss is less by this times the mean entropy of trained tokens; DAPO: 0
     verifier_timeout: float | None = None  # wall seconds of a check; any reward function then runs in processes of its own
     kl_in_reward: bool = False  # kl_penalty lowers the reward before advantages are computed, instead of joining the loss
     reference_every: int = 0  # optimizer steps after which the reference of the KL penalty becomes a copy of the policy; 0: never

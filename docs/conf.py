@@ -1,0 +1,40 @@
+"""How the site is built: ``make docs``. Every notebook is executed, every warning is an error."""
+
+import os
+import sys
+from importlib import metadata
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent / "_ext"))
+
+project, author, version = "rltoolkit", "the rltoolkit authors", metadata.version("rltoolkit")
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx_copybutton",
+    "mathml",  # formulas without a script, and without network
+    "generated",  # pages that are made from the code
+]
+exclude_patterns = ["_build", "**/.ipynb_checkpoints"]
+nitpicky = False  # types of torch and its kind have no page here
+
+myst_enable_extensions = ["amsmath", "attrs_inline", "deflist", "dollarmath"]
+myst_heading_anchors = 4
+nb_execution_mode = "force"
+nb_execution_timeout = 300
+nb_execution_raise_on_error = True
+nb_merge_streams = True
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the notebooks: models this small wait for each other
+os.environ.setdefault("COLUMNS", "100")
+
+autodoc_typehints = "description"
+autodoc_member_order = "bysource"
+napoleon_use_rtype = False
+
+html_theme = "furo"
+html_title = "rltoolkit"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_show_sphinx = False
+copybutton_prompt_text = "$ "
