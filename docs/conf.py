@@ -25,6 +25,7 @@ nb_execution_mode = "force"
 nb_execution_timeout = 300
 nb_execution_raise_on_error = True
 nb_merge_streams = True
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # their python is this one
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the notebooks: models this small wait for each other
 os.environ.setdefault("COLUMNS", "100")
 

@@ -81,11 +81,19 @@ def kind_page(kind: str) -> str:
     """All components of a kind."""
     contract = importlib.import_module(f"rltoolkit.{kind}").__doc__ or ""
     names = registry.names(kind)
-    parts = [f"# {kind}", "", f"*{KIND_TITLES[kind]}.*", "", link_papers(markdown(contract)), ""]
+    parts = [f"({kind})=", f"# {kind}", "", f"*{KIND_TITLES[kind]}.*", "", link_papers(markdown(contract)), ""]
     parts.append(" · ".join(f"[{name}](#{kind}.{name})" for name in names) + "\n")
     for name in names:
         parts += component(kind, name)
     return "\n".join(parts)
+
+
+def kinds_page() -> str:
+    """The kinds in the order in which data flows through them."""
+    rows = [(f"[`{kind}`](#{kind})", KIND_TITLES[kind], str(len(registry.names(kind)))) for kind in registry.kinds()]
+    head = ["# Components", "", "In the order in which data flows through them.", ""]
+    pages = ["```{toctree}", ":hidden:", "", *registry.kinds(), "```", ""]
+    return "\n".join([*head, table(("kind", "what it does", "components"), rows), *pages])
 
 
 def configuration_page() -> str:
@@ -162,6 +170,7 @@ def write(app: Sphinx) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     pages = {kind: kind_page(kind) for kind in registry.kinds()}
     pages |= {
+        "components": kinds_page(),
         "configuration": configuration_page(),
         "metrics": columns_page(),
         "rollouts": rollouts_page(),
