@@ -44,7 +44,7 @@ class TableEngine:
     def sleep(self):
         self.log.append(("sleep", []))
 
-    def submit(self, keys, prompts, seeds):
+    def submit(self, keys, prompts, seeds, first=0):
         self.log.append(("submit", list(keys)))
         self.running |= {key: (prompt[0], seed) for key, prompt, seed in zip(keys, prompts, seeds, strict=True)}
 
@@ -167,9 +167,10 @@ def test_carried_groups_are_marked():
     collector = make([1] * 6, prompts=4, kept_of_judged=(8.0, 8.0))  # acceptance 1: 4 groups, none to spare
     first = collector.collect()
     assert not first.rollouts["carried"].any()
-    state = collector.state_dict()
-    spare = {**vars(collector._sample(1)[0][0]), "sampled_in": 0}
-    collector.load_state_dict({**state, "carried": [spare]})
+    generous = make([1] * 6, kept_of_judged=EXPECTS_HALF)
+    generous.collect()
+    spare = generous.state_dict()["carried"][0]  # of rollout step 0
+    collector.load_state_dict({**collector.state_dict(), "carried": [spare]})
     # one group of an earlier step and three new ones, two responses each
     assert collector.collect().rollouts["carried"].tolist() == [[True, True]] + [[False, False]] * 3
 
