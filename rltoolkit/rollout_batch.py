@@ -84,7 +84,7 @@ def stack_groups(groups: Iterable[TensorDict]) -> TensorDict:
 
 def join_groups(parts: Iterable[TensorDict]) -> TensorDict:
     """One group [G] of parts of it, each of batch size [n]; per-token entries are cut or padded likewise."""
-    joined: TensorDict = torch.cat(_equally_wide(list(parts)))  # type: ignore[arg-type, assignment]
+    joined: TensorDict = torch.cat(_equally_wide(list(parts)))
     return joined
 
 
