@@ -260,11 +260,12 @@ class Collector:
             counters.filled_groups = len(spare)
             return chosen + spare
         if self.refill.at_limit == "raise" or not chosen:
-            others = [choice for choice in AT_LIMIT[1:] if choice != self.refill.at_limit]
+            possible = AT_LIMIT[1:2] if self.refill.pilot_size else AT_LIMIT[1:]  # a rejected pilot cannot fill a step
+            others = " or ".join(choice for choice in possible if choice != self.refill.at_limit)
             raise GenerationLimit(
                 f"kept {len(chosen)} of prompts_per_step={self.prompts_per_step} groups after generating {len(generated)} "
                 f"(collector.max_generation_batches={self.refill.max_generation_batches}); rejected: {rejected}. Make the task "
-                f"easier or harder, raise the limit, or set collector.at_limit={' or '.join(others)}"
+                f"easier or harder, {f'raise the limit, or set collector.at_limit={others}' if others else 'or raise the limit'}"
             )
         return chosen
 

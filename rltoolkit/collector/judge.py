@@ -12,7 +12,7 @@ from rltoolkit.collector.prompt_stream import EncodedProblem
 from rltoolkit.component import name_of
 from rltoolkit.reward_function.base import RewardFunction
 from rltoolkit.reward_shaper.base import RewardShaper
-from rltoolkit.rollout_batch import text_entry, text_list, with_entries
+from rltoolkit.rollout_batch import text_entry, text_list
 from rltoolkit.sampler_filter.base import SamplerFilter
 
 if TYPE_CHECKING:
@@ -67,7 +67,6 @@ class Judge:
             before = rollouts["reward"].clone()
             rollouts = shaper(rollouts)
             parts[name_of(shaper)] = rollouts["reward"] - before
-        rollouts = with_entries(rollouts)
         rollouts["reward_parts"] = parts
         keep = all(bool(sampler_filter(rollouts)) for sampler_filter in self._sampler_filters)
         return rollouts[0], keep
