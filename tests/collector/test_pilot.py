@@ -90,7 +90,7 @@ def test_a_restart_changes_nothing(tmp_path):
 def test_the_limit_counts_responses():
     # 1 x 2 groups of 4 = 8 responses. Two pilots cost 4 and leave 4, enough for a third group; its pilot leaves 2, too few for a fourth
     with pytest.raises(
-        GenerationLimit, match="kept 0 of prompts_per_step=2 groups after generating 3 .* harder, or raise the limit"
+        GenerationLimit, match=r"kept 0 of prompts_per_step=2 groups after generating 3 .* harder, or raise the limit"
     ):
         pilots(["nnnn"], max_generation_batches=1).collect()
     # whole groups cost 8 at once
