@@ -45,4 +45,4 @@ def test_on_samples_of_another_policy_it_has_value_and_gradient_of_the_kl():
     gradients = [torch.autograd.grad(value, logits, retain_graph=True)[0] for value in (average, divergence)]
     torch.testing.assert_close(*gradients)
     biased = penalty(log_probs, old, reference, K3(coefficient=1.0), weights=old.exp())
-    assert (torch.autograd.grad(biased, logits)[0] - gradients[1]).abs().max() > 0.1
+    assert (torch.autograd.grad(biased, logits)[0] - gradients[1]).abs().max() > 0.05
