@@ -86,7 +86,9 @@ class SimulatedEngine:
     def sleep(self) -> None:
         """See ``RolloutEngine.sleep``."""
 
-    def submit(self, keys: Sequence[int], prompts: Sequence[Sequence[int]] = (), seeds: Sequence[int] = ()) -> None:
+    def submit(
+        self, keys: Sequence[int], prompts: Sequence[Sequence[int]] = (), seeds: Sequence[int] = (), first: int = 0
+    ) -> None:
         """See ``RolloutStream.submit``."""
         start = time.process_time()
         for key in keys:

@@ -2,7 +2,8 @@
 
 What a name begins with says what it is measured on:
 
-    sampled_   all groups generated in the rollout step, those that a filter rejects included: how good the policy is
+    sampled_   all groups generated in the rollout step, those that a filter rejects included: how good the policy is. With
+               collector.pilot_size, the pilots alone: whether the rest is sampled depends on them, so it would bias what is measured
     kept_      the groups that the rollout step trains on, carried ones included: what it learns from, a biased sample of the policy
 
 What begins with neither is of the run or its optimizer steps. Shares are in [0, 1], lengths in tokens, times in wall seconds. A blank
@@ -39,7 +40,7 @@ METRICS: dict[str, Column] = {
     "seconds": Column(_RUN, "time of training: without start, evaluations and checkpoints"),
     # what the policy wrote
     "sampled_accuracy": Column(_SAMPLED, "share of right responses (avg@G)"),
-    "sampled_pass_at_k": Column(_SAMPLED, "share of groups with a right response: pass@k with k = G, the group size"),
+    "sampled_pass_at_k": Column(_SAMPLED, "share of groups with a right response: pass@k, k responses to a group"),
     "sampled_all_correct": Column(_SAMPLED, "share of groups whose responses are all right; they teach nothing (paper, fig. 3a)"),
     "sampled_all_wrong": Column(_SAMPLED, "share of groups whose responses are all wrong; they teach nothing"),
     "sampled_reward": Column(_SAMPLED, "mean reward, shaped"),
@@ -66,7 +67,7 @@ METRICS: dict[str, Column] = {
     "kept_truncated": Column(_KEPT, "share of responses that the length limit stopped"),
     "kept_policy_age": Column(_KEPT, "rollout steps between the weights that sampled a response and the newest, mean"),
     # what became of the groups
-    "generated_groups": Column(_ROLLOUT, "groups sampled"),
+    "generated_groups": Column(_ROLLOUT, "groups sampled, those of which only a pilot was included"),
     "kept_groups": Column(_ROLLOUT, "groups trained on"),
     "rejected_all_correct": Column(_ROLLOUT, "groups that a filter rejected, all responses right"),
     "rejected_all_wrong": Column(_ROLLOUT, "groups that a filter rejected, all responses wrong"),
@@ -76,10 +77,12 @@ METRICS: dict[str, Column] = {
     "dropped_groups": Column(_ROLLOUT, "groups thrown away: too old, or submitted beyond the need"),
     "filled_groups": Column(_ROLLOUT, "rejected groups trained on all the same, at the generation limit"),
     "verifier_failures": Column(_ROLLOUT, "checks that crashed or ran into a limit; their responses are judged wrong"),
+    "generated_responses": Column(_ROLLOUT, "responses sampled"),
+    "trained_responses": Column(_ROLLOUT, "responses of the groups trained on"),
     "generated_tokens": Column(_ROLLOUT, "tokens sampled"),
     "trained_tokens": Column(_ROLLOUT, "tokens trained on"),
     "acceptance_rate": Column(_ROLLOUT, "share of the sampled groups that passed the filters"),
-    "generated_per_trained_group": Column(_ROLLOUT, "groups sampled for each one trained on"),
+    "generated_per_trained_group": Column(_ROLLOUT, "responses sampled for each one trained on; without pilots, groups likewise"),
     "generated_per_trained_token": Column(_ROLLOUT, "tokens sampled for each one trained on"),
     # what the prompt sampler knows
     "prompts_asked": Column(_RUN, "distinct training prompts of which a group was sampled: the coverage of the task"),

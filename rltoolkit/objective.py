@@ -101,6 +101,8 @@ class PolicyObjective:
             if reference_log_probs is None:
                 raise ValueError(f"{label(self.kl_penalty)} needs reference_log_probs: it is None, expected [N, T]")
             kl = self.kl_penalty(_trained(log_probs, mask), _trained(reference_log_probs, mask))
+            if getattr(self.kl_penalty, "weighed_by_ratio", False):
+                kl = _trained(log_probs - old_log_probs, mask).exp() * kl
             loss = loss + self.kl_penalty.coefficient * kl
             sums["kl_reference"] = _total(kl)
         if entropy is not None:

@@ -79,12 +79,13 @@ def with_entries(rollouts: TensorDict, **entries: Tensor) -> TensorDict:
 
 def stack_groups(groups: Iterable[TensorDict]) -> TensorDict:
     """Stack P groups, each of batch size [G], into [P, G]; per-token entries are cut or padded to the longest row of all."""
-    groups = list(groups)
-    longest = max(int(row_lengths(group).max()) for group in groups)
-    cut = [_with_width(group, "T", longest) for group in groups]
-    if "kept_counts" in groups[0]:
-        cut = [_with_width(group, "W", max(int(each["kept_counts"].sum(-1).max()) for each in groups)) for group in cut]
-    return torch.stack(cut)
+    return torch.stack(_equally_wide(list(groups)))
+
+
+def join_groups(parts: Iterable[TensorDict]) -> TensorDict:
+    """One group [G] of parts of it, each of batch size [n]; per-token entries are cut or padded likewise."""
+    joined: TensorDict = torch.cat(_equally_wide(list(parts)))
+    return joined
 
 
 def rows(rollouts: TensorDict) -> TensorDict:
@@ -103,6 +104,14 @@ def row_lengths(rollouts: TensorDict) -> Tensor:
     mask = rollouts["response_mask"]
     positions = torch.arange(1, mask.shape[-1] + 1, device=mask.device)
     return (mask * positions).amax(-1)
+
+
+def _equally_wide(groups: list[TensorDict]) -> list[TensorDict]:
+    longest = max(int(row_lengths(group).max()) for group in groups)
+    cut = [_with_width(group, "T", longest) for group in groups]
+    if "kept_counts" in groups[0]:
+        cut = [_with_width(group, "W", max(int(each["kept_counts"].sum(-1).max()) for each in groups)) for group in cut]
+    return cut
 
 
 def _with_width(group: TensorDict, dimension: str, width: int) -> TensorDict:

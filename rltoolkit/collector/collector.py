@@ -10,7 +10,7 @@ its last group instead: whatever was submitted beyond it is dropped, and its pro
 has learned better.
 
 Groups are verified and filtered as they finish, while the others are being sampled, and ``Schedule`` says at once which
-positions come next.
+positions come next. With ``collector.pilot_size`` a group that looks hopeless after its first responses is not finished; see ``pilot``.
 """
 
 from __future__ import annotations
@@ -25,16 +25,17 @@ import torch
 
 from rltoolkit.advantage_estimator.base import AdvantageEstimator
 from rltoolkit.collector.counters import Counters
-from rltoolkit.collector.prompt_stream import EncodedProblem, PromptStream
+from rltoolkit.collector.judge import Judge
+from rltoolkit.collector.pilot import GroupsInFlight
+from rltoolkit.collector.prompt_stream import PromptStream
 from rltoolkit.collector.refill import AT_LIMIT, Refill
-from rltoolkit.collector.schedule import Schedule
+from rltoolkit.collector.schedule import Decision, Schedule
 from rltoolkit.collector.step import CollectedStep, CollectorState, Group
-from rltoolkit.component import name_of
 from rltoolkit.errors import RunFailed
 from rltoolkit.reward_function.base import RewardFunction
 from rltoolkit.reward_shaper.base import RewardShaper
-from rltoolkit.rollout_batch import stack_groups, text_entry, text_list
-from rltoolkit.rollout_engine.base import RolloutEngine, RolloutStream, Sampling
+from rltoolkit.rollout_batch import stack_groups
+from rltoolkit.rollout_engine.base import RolloutEngine, Sampling
 from rltoolkit.sampler_filter.base import SamplerFilter
 
 if TYPE_CHECKING:
@@ -66,6 +67,9 @@ class Collector:
             each rank, in the order of the ranks.
         adjust: changes the kept rollouts [P, G] before their advantages are computed (KL in the reward).
         on_progress: called with (kept groups, groups needed) as groups finish.
+
+    Raises:
+        ValueError: ``refill.pilot_size`` does not divide ``group_size``.
     """
 
     def __init__(
@@ -97,12 +101,12 @@ class Collector:
         self.group_size = group_size
         self.sampling = sampling
         self.refill = refill or Refill()
+        self._pilot_size = self.refill.pilot_of(group_size)
         self.rank, self.world_size, self.all_gather = rank, world_size, all_gather
         self.adjust = adjust
         self.on_progress = on_progress
         # before the first step: P groups, all of them kept
         self._state = CollectorState(accepted=float(prompts_per_step), judged=float(prompts_per_step), prompts=prompts.start())
-        self._seconds_verification = 0.0
 
     @property
     def rollout_step(self) -> int:
@@ -125,21 +129,20 @@ class Collector:
             EveryPromptSolved: more groups are needed, and the prompt sampler has no prompt left.
         """
         start, state, counters = time.perf_counter(), self._state, Counters()
-        self._seconds_verification = 0.0
-        failures_before = self._verifier_failures
+        judge = Judge(self.reward_function, self.reward_shapers, self.sampler_filters)
         kept = [group for group in state.carried if state.rollout_step - group.sampled_in <= self.refill.max_carried_age]
         counters.carried_in, counters.dropped_groups = len(kept), len(state.carried) - len(kept)
-        generated, abandoned = self._sample(self.prompts_per_step - len(kept))
+        generated, abandoned = self._sample(self.prompts_per_step - len(kept), judge)
         self.engine.sleep()  # ``adjust`` may need its memory for a reference model, the updates need it in any case
         counters.dropped_groups += abandoned
-        counters.verifier_failures = sum(self.all_gather(self._verifier_failures - failures_before))
+        counters.verifier_failures = sum(self.all_gather(judge.failures))
         kept += [group for group in generated if group.keep]
         self._count(counters, generated)
         chosen, surplus = kept[: self.prompts_per_step], kept[self.prompts_per_step :]
         if len(chosen) < self.prompts_per_step:
             chosen = self._at_limit(chosen, generated, counters)
         counters.carried_out = len(surplus)
-        counters.kept_groups = len(chosen)
+        counters.kept_groups, counters.trained_responses = len(chosen), len(chosen) * self.group_size
         rollouts = stack_groups(group.rollouts for group in chosen)
         is_carried = torch.tensor([group.sampled_in < state.rollout_step for group in chosen])
         rollouts["carried"] = is_carried.unsqueeze(1).expand(rollouts.batch_size).contiguous()
@@ -149,10 +152,10 @@ class Collector:
         rejected = (group for group in generated if not group.keep)
         return CollectedStep(
             rollouts=rollouts,
-            sampled=torch.stack([group.rollouts.select(*LOGGED_KEYS) for group in generated or chosen]),
+            sampled=torch.stack([group.rollouts.select(*LOGGED_KEYS)[: self._pilot_size] for group in generated or chosen]),
             counters=counters,
             seconds=time.perf_counter() - start,
-            seconds_verification=self._seconds_verification,
+            seconds_verification=judge.seconds,
             rejected=tuple(islice(rejected, counters.filled_groups, counters.filled_groups + LOGGED_REJECTED)),
             state_after=CollectorState(
                 position=state.position + len(generated),
@@ -161,7 +164,9 @@ class Collector:
                 judged=ACCEPTANCE_MEMORY * state.judged + len(generated),
                 carried=tuple(surplus),
                 prompts=self.prompts.observe(
-                    state.prompts, [int(group.rollouts["correct"].sum()) for group in generated], self.group_size
+                    state.prompts,
+                    [int(group.rollouts["correct"].sum()) for group in generated],
+                    [len(group.rollouts) for group in generated],
                 ),
             ),
         )
@@ -185,32 +190,46 @@ class Collector:
         prompts = self.prompts.load_state_dict(state.get("prompts", {}))
         self._state = CollectorState(**{**state, "carried": carried, "prompts": prompts})
 
-    def _sample(self, needed: int) -> tuple[list[Group], int]:
+    def _sample(self, needed: int, judge: Judge) -> tuple[list[Group], int]:
         """The next groups of the stream, ``needed`` of them kept unless the limit is reached, shared among the ranks.
 
         The second value counts the groups beyond them that were submitted and dropped.
         """
         first, carry = self._state.position, self.refill.carry_surplus
-        limit = self.refill.max_generation_batches * self.prompts_per_step if needed > 0 else 0
+        limit = self.refill.max_generation_batches * self.prompts_per_step * self.group_size if needed > 0 else 0
         self.prompts.begin_step(
-            self._state.prompts, first, limit, agree=lambda order: self.all_gather(order if self.rank == 0 else None)[0]
+            self._state.prompts,
+            first,
+            limit // self._pilot_size,
+            agree=lambda order: self.all_gather(order if self.rank == 0 else None)[0],
         )
         schedule = Schedule(
             needed=needed,
             limit=limit,
+            group_size=self.group_size,
             accepted=self._state.accepted,
             judged=self._state.judged,
             head_start=self.refill.head_start,
             lowest_rate=1 / self.refill.max_generation_batches,
         )
         groups: list[Group] = []
-        with self.engine.stream(self.group_size, self.sampling) as stream:
-            running = self._submit(stream, schedule.start(), first)
+        with self.engine.stream(self._pilot_size, self.sampling) as stream:
+            in_flight = GroupsInFlight(
+                stream,
+                self.prompts,
+                judge,
+                group_size=self.group_size,
+                pilot_size=self._pilot_size,
+                sampled_in=self._state.rollout_step,
+            )
+            in_flight.submit(self._share(schedule.start(), first))
             while schedule.in_flight and (carry or not schedule.complete):
-                finished = self._next_groups(stream, running)
+                finished = self._next_groups(in_flight)
                 groups += finished
-                shares = self.all_gather([(group.position - first, group.keep) for group in finished])
-                running |= self._submit(stream, schedule.add(decision for share in shares for decision in share), first)
+                shares = self.all_gather(
+                    [Decision(group.position - first, group.keep, len(group.rollouts)) for group in finished]
+                )
+                in_flight.submit(self._share(schedule.add(decision for share in shares for decision in share), first))
                 missing = max(needed - schedule.accepted, 0)
                 self.on_progress(self.prompts_per_step - missing, self.prompts_per_step)
         taken = schedule.settled if schedule.complete and not carry else schedule.submitted
@@ -218,60 +237,18 @@ class Collector:
         generated = sorted((group for share in shares for group in share), key=lambda group: group.position)
         return generated, schedule.submitted - taken
 
-    def _submit(self, stream: RolloutStream, offsets: range, first: int) -> dict[int, EncodedProblem]:
-        """Submit this rank's share of the positions; returns their problems."""
-        positions = [first + offset for offset in offsets if (first + offset) % self.world_size == self.rank]
-        problems = {position: self.prompts.problem_at(position) for position in positions}
-        if problems:
-            token_ids = [problem.tokens for problem in problems.values()]
-            stream.submit(positions, token_ids, [self.prompts.seed_at(position) for position in positions])
-        return problems
+    def _share(self, offsets: range, first: int) -> list[int]:
+        """This rank's positions among those that the schedule submits."""
+        return [first + offset for offset in offsets if (first + offset) % self.world_size == self.rank]
 
-    def _next_groups(self, stream: RolloutStream, running: dict[int, EncodedProblem]) -> list[Group]:
-        """This rank's next finished groups, judged; with other ranks, those that finish before the next exchange."""
+    def _next_groups(self, in_flight: GroupsInFlight) -> list[Group]:
+        """This rank's next judged groups; with other ranks, those that finish before the next exchange."""
         deadline, groups = time.monotonic() + EXCHANGE_SECONDS, list[Group]()
-        while running:
-            finished = stream.next_finished(timeout=max(deadline - time.monotonic(), 0.0))
-            if finished is not None:
-                positions, rollouts = finished
-                groups += self._judge(positions, [running.pop(position) for position in positions], rollouts)
+        while len(in_flight):
+            groups += in_flight.next_judged(timeout=max(deadline - time.monotonic(), 0.0))
             if time.monotonic() >= deadline or (groups and self.world_size == 1):
                 break
         return groups
-
-    def _judge(self, positions: list[int], problems: list[EncodedProblem], rollouts: TensorDict) -> list[Group]:
-        """Verify, shape and filter the groups [P, G] sampled at these positions of the stream."""
-        answers = [[problem.answer] * self.group_size for problem in problems]
-        start = time.perf_counter()
-        verdict = self.reward_function(text_list(rollouts, "response_text"), [answer for row in answers for answer in row])
-        self._seconds_verification += time.perf_counter() - start
-        shape = (len(problems), self.group_size)
-        rollouts["answer"] = text_entry(answers)
-        rollouts["prompt_index"] = torch.tensor([problem.index for problem in problems]).unsqueeze(1).expand(shape).contiguous()
-        rollouts["correct"] = verdict.correct.reshape(shape)
-        rollouts["reward"] = verdict.reward.reshape(shape)
-        rollouts["loss_mask"] = rollouts["response_mask"].clone()
-        rollouts = self._shape(rollouts)
-        keep = torch.ones(len(problems), dtype=torch.bool)
-        for sampler_filter in self.sampler_filters:
-            keep &= sampler_filter(rollouts)
-        # cloned: as views they would keep all of [P, G] in memory and in checkpoints, and all_gather would send it with each
-        groups = (group.clone() for group in rollouts.unbind(0))
-        return [Group(*row, self._state.rollout_step) for row in zip(positions, groups, keep.tolist(), strict=True)]
-
-    def _shape(self, rollouts: TensorDict) -> TensorDict:
-        """The rollouts after all shapers, with what each of them made of the reward."""
-        parts = {name_of(self.reward_function): rollouts["reward"].clone()}
-        for shaper in self.reward_shapers:
-            before = rollouts["reward"].clone()
-            rollouts = shaper(rollouts)
-            parts[name_of(shaper)] = rollouts["reward"] - before
-        rollouts["reward_parts"] = parts
-        return rollouts
-
-    @property
-    def _verifier_failures(self) -> int:
-        return getattr(self.reward_function, "failures", 0)
 
     def _at_limit(self, chosen: list[Group], generated: list[Group], counters: Counters) -> list[Group]:
         rejected = (
@@ -283,16 +260,18 @@ class Collector:
             counters.filled_groups = len(spare)
             return chosen + spare
         if self.refill.at_limit == "raise" or not chosen:
-            others = [choice for choice in AT_LIMIT[1:] if choice != self.refill.at_limit]
+            possible = AT_LIMIT[1:2] if self.refill.pilot_size else AT_LIMIT[1:]  # a rejected pilot cannot fill a step
+            others = " or ".join(choice for choice in possible if choice != self.refill.at_limit)
             raise GenerationLimit(
                 f"kept {len(chosen)} of prompts_per_step={self.prompts_per_step} groups after generating {len(generated)} "
                 f"(collector.max_generation_batches={self.refill.max_generation_batches}); rejected: {rejected}. Make the task "
-                f"easier or harder, raise the limit, or set collector.at_limit={' or '.join(others)}"
+                f"easier or harder, {f'raise the limit, or set collector.at_limit={others}' if others else 'or raise the limit'}"
             )
         return chosen
 
     def _count(self, counters: Counters, generated: list[Group]) -> None:
         counters.generated_groups = len(generated)
+        counters.generated_responses = sum(len(group.rollouts) for group in generated)
         counters.generated_tokens = sum(int(group.rollouts["response_length"].sum()) for group in generated)
         fates = Counter(group.fate for group in generated)
         counters.rejected_all_correct, counters.rejected_all_wrong = fates["all_correct"], fates["all_wrong"]

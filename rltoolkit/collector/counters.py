@@ -23,6 +23,8 @@ class Counters:
     dropped_groups: int = 0
     filled_groups: int = 0
     verifier_failures: int = 0
+    generated_responses: int = 0
+    trained_responses: int = 0
     generated_tokens: int = 0
     trained_tokens: int = 0
 
@@ -37,6 +39,6 @@ class Counters:
         return {
             **asdict(self),
             "acceptance_rate": self.acceptance_rate,
-            "generated_per_trained_group": self.generated_groups / max(self.kept_groups, 1),
+            "generated_per_trained_group": self.generated_responses / max(self.trained_responses, 1),
             "generated_per_trained_token": self.generated_tokens / max(self.trained_tokens, 1),
         }

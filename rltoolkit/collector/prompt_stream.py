@@ -122,11 +122,11 @@ class PromptStream:
         """The problem at a position of the current rollout step."""
         return self._problems[self._order[position - self._first]]
 
-    def observe(self, state: PromptState, correct: Sequence[int], group_size: int) -> PromptState:
-        """The state after the first groups of the current rollout step had so many of their responses right."""
+    def observe(self, state: PromptState, correct: Sequence[int], group_size: Sequence[int]) -> PromptState:
+        """The state after the first groups of the current rollout step had so many of so many responses right."""
         asked, problem_index = state.asked.copy(), self._order[: len(correct)]
         asked[problem_index] = True
-        right, responses = np.array(correct, dtype=np.int64), np.full(len(correct), group_size, dtype=np.int64)
+        right, responses = np.array(correct, dtype=np.int64), np.array(group_size, dtype=np.int64)
         return PromptState(asked=asked, learned=self._sampler.observe(state.learned, problem_index, right, responses))
 
     def metrics(self, state: PromptState) -> dict[str, float]:

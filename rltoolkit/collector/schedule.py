@@ -5,12 +5,23 @@ from __future__ import annotations
 import math
 from bisect import insort
 from collections.abc import Iterable
+from typing import NamedTuple
 
 CAUTION = 0.5
 """A refill orders this many standard deviations fewer groups than it expects to need; see benchmarks/README.md.
 
 What is submitted late runs to the end of the step or beyond, so a group too many costs more than one too few.
 """
+
+
+class Decision(NamedTuple):
+    """What became of a group."""
+
+    group: int
+    """counted from the step's first"""
+    kept: bool
+    responses: int
+    """that were sampled of it; fewer than G where its pilot was rejected"""
 
 
 class Schedule:
@@ -27,19 +38,25 @@ class Schedule:
 
     s only grows when a group is rejected. So unfinished groups may be assumed to be accepted: whatever is submitted under that
     assumption would be submitted anyway, and need not wait for an earlier group that still runs. The groups submitted are the same
-    as if the decisions had come one by one in stream order.
+    as if the decisions had come one by one in stream order. The limit works likewise: an unfinished group counts G responses, and a
+    decision can only give some of them back.
 
     Args:
         needed: P, less the groups that were carried into the step.
-        limit: the most groups that the step may submit.
+        limit: the most responses that the step may sample.
+        group_size: G.
         accepted, judged: A and N; N above 0.
         head_start: in standard deviations.
         lowest_rate: r is taken to be at least this.
     """
 
-    def __init__(self, *, needed: int, limit: int, accepted: float, judged: float, head_start: float, lowest_rate: float) -> None:
-        self._needed, self._limit, self._head_start, self._lowest_rate = needed, limit, head_start, lowest_rate
+    def __init__(
+        self, *, needed: int, limit: int, group_size: int, accepted: float, judged: float, head_start: float, lowest_rate: float
+    ) -> None:
+        self._needed, self._head_start, self._lowest_rate = needed, head_start, lowest_rate
+        self._unspent, self._group_size = limit, group_size
         self._prior = (accepted, judged)
+        self._wanted = 0  # groups to submit as far as the limit allows
         self.submitted = 0
         self.in_flight = 0
         self.accepted = 0
@@ -56,24 +73,25 @@ class Schedule:
 
     def start(self) -> range:
         """The first groups to submit, counted from the step's first."""
-        return self._submit(self._size(0, 0, -self._head_start) if self._needed > 0 else 0)
+        self._wanted = self._size(0, 0, -self._head_start) if self._needed > 0 else 0
+        return self._submit()
 
-    def add(self, decisions: Iterable[tuple[int, bool]]) -> range:
-        """Take (group, kept) of some submitted groups; returns the groups to submit now."""
-        for group, kept in decisions:
+    def add(self, decisions: Iterable[Decision]) -> range:
+        """Take what became of some submitted groups; returns the groups to submit now."""
+        for group, kept, responses in decisions:
             self._ahead[group] = kept
+            self._unspent += self._group_size - responses
             self.in_flight -= 1
             self.accepted += kept
             if not kept:
                 insort(self._rejected, group)
-        size = self.submitted
         for earlier, group in enumerate(self._rejected):
             accepted = self._settled_accepted + group - self.settled - earlier
             if accepted >= self._needed:
                 break
-            size = max(size, self._size(group + 1, accepted, CAUTION))
+            self._wanted = max(self._wanted, self._size(group + 1, accepted, CAUTION))
         self._settle()
-        return self._submit(size)
+        return self._submit()
 
     def _size(self, judged: int, accepted: int, caution: float) -> int:
         """s after this many decisions."""
@@ -82,8 +100,9 @@ class Schedule:
         cautious = (lacking - caution * math.sqrt(lacking * (1 - rate))) / rate
         return judged + max(lacking, math.floor(cautious))
 
-    def _submit(self, size: int) -> range:
-        new = range(self.submitted, min(size, self._limit))
+    def _submit(self) -> range:
+        new = range(self.submitted, min(self._wanted, self.submitted + self._unspent // self._group_size))
+        self._unspent -= len(new) * self._group_size
         self.submitted += len(new)
         self.in_flight += len(new)
         return new

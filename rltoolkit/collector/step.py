@@ -17,7 +17,8 @@ class CollectedStep:
     """One rollout step, ready to train on: [P, G] rollouts with advantages, and its counters.
 
     ``sampled`` holds every group generated in the step, rejected ones included, without their tokens: what accuracy, length and
-    truncation are measured on, since the kept groups are a biased sample of the policy.
+    truncation are measured on, since the kept groups are a biased sample of the policy. With pilots it is [n, pilot_size], the first
+    responses of each group: the others are sampled only where these differ.
     """
 
     rollouts: TensorDict
@@ -40,7 +41,7 @@ class Group:
     position: int
     """in the stream of prompts"""
     rollouts: TensorDict
-    """[G]"""
+    """[G], or [pilot_size] where the pilot was rejected"""
     keep: bool
     """whether it passed every filter"""
     sampled_in: int

@@ -7,5 +7,6 @@ from rltoolkit.kl_penalty.k2 import K2
 from rltoolkit.kl_penalty.k3 import K3
 from rltoolkit.kl_penalty.none import NoPenalty
 from rltoolkit.kl_penalty.sampler_drift import SamplerDrift
+from rltoolkit.kl_penalty.unbiased_k3 import UnbiasedK3
 
-__all__ = ["K1", "K2", "K3", "KLPenalty", "NoPenalty", "SamplerDrift", "subtract_kl"]
+__all__ = ["K1", "K2", "K3", "KLPenalty", "NoPenalty", "SamplerDrift", "UnbiasedK3", "subtract_kl"]

@@ -16,6 +16,7 @@ class KLPenalty(Protocol):
     """``penalty(log_probs, reference_log_probs) -> [N, T]``, an estimate of KL(policy || reference) token by token.
 
     There is no mask argument: the caller masks the result, and keeps inf and nan out of the arguments. Wrong shapes raise ValueError.
+    With a true attribute ``weighed_by_ratio`` the objective multiplies the estimate by the ratio of new to old probability.
     """
 
     reference: ClassVar[Reference]

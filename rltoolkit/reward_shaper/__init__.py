@@ -5,5 +5,13 @@ from rltoolkit.reward_shaper.linear_length_penalty import LinearLengthPenalty
 from rltoolkit.reward_shaper.overlong_filtering import OverlongFiltering
 from rltoolkit.reward_shaper.repetition_penalty import RepetitionPenalty
 from rltoolkit.reward_shaper.soft_overlong_punishment import SoftOverlongPunishment
+from rltoolkit.reward_shaper.verdict_weights import VerdictWeights
 
-__all__ = ["LinearLengthPenalty", "OverlongFiltering", "RepetitionPenalty", "RewardShaper", "SoftOverlongPunishment"]
+__all__ = [
+    "LinearLengthPenalty",
+    "OverlongFiltering",
+    "RepetitionPenalty",
+    "RewardShaper",
+    "SoftOverlongPunishment",
+    "VerdictWeights",
+]

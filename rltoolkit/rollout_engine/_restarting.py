@@ -106,17 +106,17 @@ class RestartingStream:
 
     def __init__(self, owner: RestartingEngine, group_size: int, sampling: Sampling) -> None:
         self._owner, self._group_size, self._sampling = owner, group_size, sampling
-        self._in_flight: dict[int, tuple[Sequence[int], int]] = {}  # key -> prompt, seed
+        self._in_flight: dict[int, tuple[Sequence[int], int, int]] = {}  # key -> prompt, seed, number of the first response
         self._open()
 
-    def submit(self, keys: Sequence[int], prompts: Sequence[Sequence[int]], seeds: Sequence[int]) -> None:
+    def submit(self, keys: Sequence[int], prompts: Sequence[Sequence[int]], seeds: Sequence[int], first: int = 0) -> None:
         """See ``RolloutStream.submit``."""
         try:
-            self._stream.submit(keys, prompts, seeds)
+            self._stream.submit(keys, prompts, seeds, first)
         except EngineDied as death:
             self._reopen(death)
-            self._stream.submit(keys, prompts, seeds)
-        self._in_flight.update(zip(keys, zip(prompts, seeds, strict=True), strict=True))
+            self._stream.submit(keys, prompts, seeds, first)
+        self._in_flight.update({key: (*group, first) for key, group in zip(keys, zip(prompts, seeds, strict=True), strict=True)})
 
     def next_finished(self, timeout: float | None = None) -> tuple[list[int], TensorDict] | None:
         """See ``RolloutStream.next_finished``."""
@@ -142,6 +142,7 @@ class RestartingStream:
         self.close()
         self._owner.restart(death)
         self._open()
-        if self._in_flight:
-            prompts, seeds = zip(*self._in_flight.values(), strict=True)
-            self._stream.submit(list(self._in_flight), prompts, seeds)
+        for first in sorted({first for _, _, first in self._in_flight.values()}):
+            keys = [key for key, group in self._in_flight.items() if group[2] == first]
+            prompts, seeds, _ = zip(*(self._in_flight[key] for key in keys), strict=True)
+            self._stream.submit(keys, prompts, seeds, first)

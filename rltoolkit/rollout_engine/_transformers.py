@@ -142,12 +142,12 @@ class TransformersStream:
         self._rows: list[tuple[int, int, int]] = []  # of the running batch
         self._batch: Iterator[list[tuple[int, Response]]] = iter(())
 
-    def submit(self, keys: Sequence[int], prompts: Sequence[Sequence[int]], seeds: Sequence[int]) -> None:
+    def submit(self, keys: Sequence[int], prompts: Sequence[Sequence[int]], seeds: Sequence[int], first: int = 0) -> None:
         """See ``RolloutStream.submit``."""
         check_request(prompts, self._group_size, seeds, self._engine.max_length)
         for key, prompt, seed in zip(keys, prompts, seeds, strict=True):
             self._prompts[key], self._responses[key] = prompt, {}
-            self._waiting.extend((key, index, response_seed(seed, index)) for index in range(self._group_size))
+            self._waiting.extend((key, index, response_seed(seed, first + index)) for index in range(self._group_size))
 
     @torch.inference_mode()
     def next_finished(self, timeout: float | None = None) -> tuple[list[int], TensorDict] | None:

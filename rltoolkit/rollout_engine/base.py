@@ -38,8 +38,12 @@ class RolloutStream(Protocol):
     EngineDied comes from whichever call first finds the engine failed or closed.
     """
 
-    def submit(self, keys: Sequence[int], prompts: Sequence[Sequence[int]], seeds: Sequence[int]) -> None:
-        """Add one group for each prompt; it comes back under its key. Raises ValueError as ``RolloutEngine.generate`` does."""
+    def submit(self, keys: Sequence[int], prompts: Sequence[Sequence[int]], seeds: Sequence[int], first: int = 0) -> None:
+        """Add one group for each prompt; it comes back under its key. Raises ValueError as ``RolloutEngine.generate`` does.
+
+        Its responses are numbered from ``first`` on, and a number stands for a random stream: two groups of 4 with one seed, the
+        second one from 4 on, hold what a group of 8 would.
+        """
         ...
 
     def next_finished(self, timeout: float | None = None) -> tuple[list[int], TensorDict] | None:

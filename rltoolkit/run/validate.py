@@ -29,6 +29,10 @@ def validate(config: RunConfig, components: Components) -> None:
 
 
 def _validate_group_size(config: RunConfig, components: Components) -> None:
+    try:
+        config.collector.pilot_of(config.group_size)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
     comparing: Sequence[object] = (components.advantage_estimator, *components.sampler_filter)
     for component in comparing:
         smallest = getattr(component, "min_group_size", 1)

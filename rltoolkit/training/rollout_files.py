@@ -3,10 +3,11 @@
     step_00007.jsonl      one line for each response: prompt, tokens, log-probs, verdict, reward with its parts, advantage, fate
     updates_00007.jsonl   one line for each of them that was trained on: ratio, entropy and clipping of its tokens
 
-A response's line in the first file is its ``row`` in the second. ``fate`` says what became of a response's group: ``kept``; ``filled``,
-trained on although a filter rejected it; or ``all_correct``, ``all_wrong``, ``other``, why it was rejected. The first groups in
-stream order are written, so they are a fair sample of what was kept, and of what was rejected; only the tokens of the former are
-trained on, so the latter have no entropies. ``rltoolkit.report.viewer.records`` reads both files.
+A response's line in the first file is its ``row`` in the second. ``fate`` says what became of its group: ``kept``; ``filled``, trained
+on although a filter rejected it; or ``all_correct``, ``all_wrong``, ``other``, why it was rejected. A rejected pilot has as many lines
+as it has responses, and its fate speaks of those. The first groups in stream order are written, so they are a fair sample of what
+was kept, and of what was rejected; only the tokens of the former are trained on, so the latter have no entropies.
+``rltoolkit.report.viewer.records`` reads both files.
 """
 
 from __future__ import annotations

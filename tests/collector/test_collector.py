@@ -1,116 +1,19 @@
 """The collector, on an engine that answers from a table: which groups are kept, carried, dropped and counted."""
 
 import random
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
-import numpy as np
 import pytest
 import torch
-from tensordict import TensorDict
 
 from rltoolkit import registry
-from rltoolkit.advantage_estimator import GroupCentered
-from rltoolkit.collector import Collector, EveryPromptSolved, GenerationLimit
-from rltoolkit.collector.prompt_stream import EncodedProblem, PromptStream
-from rltoolkit.collector.refill import Refill
-from rltoolkit.prompt_sampler import RetireSolved, Sequential, Thompson
+from rltoolkit.collector import EveryPromptSolved, GenerationLimit
+from rltoolkit.prompt_sampler import RetireSolved, Thompson
 from rltoolkit.reward_function import ExactMatch
 from rltoolkit.reward_shaper import SoftOverlongPunishment
-from rltoolkit.rollout_batch import text_entry
-from rltoolkit.rollout_engine.base import Sampling
-from rltoolkit.sampler_filter import DynamicSampling
 
-SAMPLING = Sampling(max_new_tokens=4)
-
-
-class TableEngine:
-    """Answers prompt [p] with ``right[p]`` correct responses of two, whatever the seed; the version is set from outside.
-
-    ``pick`` says which of the groups in flight finish next, at first those that were submitted first. ``log`` is what happened.
-    """
-
-    def __init__(self, right):
-        self.right, self.version, self.pick, self.log = right, 0, lambda running: running[:1], []
-
-    @contextmanager
-    def stream(self, group_size, sampling):
-        self.running = {}
-        yield self
-        self.log.append(("drop", list(self.running)))
-
-    def sleep(self):
-        self.log.append(("sleep", []))
-
-    def submit(self, keys, prompts, seeds):
-        self.log.append(("submit", list(keys)))
-        self.running |= {key: (prompt[0], seed) for key, prompt, seed in zip(keys, prompts, seeds, strict=True)}
-
-    def next_finished(self, timeout=None):
-        keys = self.pick(list(self.running))
-        self.log.append(("finish", keys))
-        return (keys, torch.stack([self.group(*self.running.pop(key)) for key in keys])) if keys else None
-
-    def group(self, row, seed):
-        mask = torch.tensor([[False, True, True]] * 2)
-        return TensorDict(
-            {
-                "input_ids": torch.tensor([[row, seed % 97, g] for g in range(2)]),
-                "response_mask": mask,
-                "rollout_log_probs": torch.where(mask, -1.0, 0.0),
-                "response_length": torch.full((2,), 2),
-                "truncated": torch.zeros(2, dtype=torch.bool),
-                "policy_version": torch.full((2,), self.version),
-                "response_text": text_entry([["yes" if g < self.right[row] else "no" for g in range(2)]])[0],
-            },
-            batch_size=2,
-        )
-
-
-def make(right, *, prompts=2, world=1, rank=0, gather=lambda item: [item], kept_of_judged=None, sampler=None, **refill):
-    problems = [EncodedProblem(tokens=[row], answer="yes", index=row) for row in range(len(right))]
-    collector = Collector(
-        engine=TableEngine(right),
-        prompts=PromptStream(problems, sampler or Sequential(), seed=3),
-        reward_function=ExactMatch(),
-        reward_shapers=[],
-        sampler_filters=[DynamicSampling()],
-        advantage_estimator=GroupCentered(),
-        prompts_per_step=prompts,
-        group_size=2,
-        sampling=SAMPLING,
-        refill=Refill(**refill),
-        rank=rank,
-        world_size=world,
-        all_gather=gather,
-    )
-    if kept_of_judged is not None:
-        accepted, judged = kept_of_judged
-        collector.load_state_dict({**collector.state_dict(), "accepted": accepted, "judged": judged})
-    return collector
-
-
-def make_ranks(right, world, **settings):
-    """Collectors that exchange objects as ranks do, each to be used in a thread of its own."""
-    items, barrier = [None] * world, threading.Barrier(world)
-
-    def gather(rank, item):
-        items[rank] = item
-        barrier.wait()
-        everyone = list(items)
-        barrier.wait()
-        return everyone
-
-    return [
-        make(right, world=world, rank=rank, gather=lambda item, rank=rank: gather(rank, item), **settings)
-        for rank in range(world)
-    ]
-
-
-def kept(step):
-    return step.rollouts["prompt_index"][:, 0].tolist()
+from .table_engine import kept, make, make_ranks, outcome, plain, shuffled
 
 
 def test_keeps_the_first_mixed_groups_in_stream_order_and_counts_the_rest():
@@ -167,9 +70,10 @@ def test_carried_groups_are_marked():
     collector = make([1] * 6, prompts=4, kept_of_judged=(8.0, 8.0))  # acceptance 1: 4 groups, none to spare
     first = collector.collect()
     assert not first.rollouts["carried"].any()
-    state = collector.state_dict()
-    spare = {**vars(collector._sample(1)[0][0]), "sampled_in": 0}
-    collector.load_state_dict({**state, "carried": [spare]})
+    generous = make([1] * 6, kept_of_judged=EXPECTS_HALF)
+    generous.collect()
+    spare = generous.state_dict()["carried"][0]  # of rollout step 0
+    collector.load_state_dict({**collector.state_dict(), "carried": [spare]})
     # one group of an earlier step and three new ones, two responses each
     assert collector.collect().rollouts["carried"].tolist() == [[True, True]] + [[False, False]] * 3
 
@@ -201,29 +105,6 @@ def test_a_rejection_is_replaced_while_others_run():
     expected = [("submit", [0, 1]), ("finish", [0]), ("submit", [2]), ("finish", [1]), ("finish", [2])]
     expected += [("drop", []), ("sleep", [])]  # the trainer may need the memory
     assert collector.engine.log == expected
-
-
-def shuffled(generator):
-    """Any groups in flight finish next, now and then none in time."""
-    return lambda running: generator.sample(running, generator.randint(0, min(3, len(running))))
-
-
-def plain(value):
-    """A state with lists for its arrays, to be compared."""
-    if isinstance(value, dict):
-        return {name: plain(each) for name, each in value.items()}
-    return value.tolist() if isinstance(value, np.ndarray) else value
-
-
-def outcome(collector, steps=4):
-    """Everything a few rollout steps hand to training, and what is known and carried after the last."""
-    outcomes = []
-    for version in range(steps):
-        collector.engine.version = version
-        step = collector.collect()
-        outcomes.append((kept(step), step.rollouts["input_ids"].tolist(), step.sampled["prompt_index"].tolist(), step.counters))
-    state = collector.state_dict()
-    return outcomes, [group["position"] for group in state.pop("carried")], plain(state)
 
 
 MIXED = [0, 1, 2, 1, 0, 1, 1, 2, 0, 0, 2, 1, 2]

@@ -26,7 +26,7 @@ def test_passes_follow_upon_each_other_from_step_to_step():
     state = stream.start()
     assert step(stream, state, 0, 7) == [0, 1, 2, 0, 1, 2, 0]
     # five of the seven were sampled
-    state = stream.observe(state, [0, 0, 1, 2, 0], 2)
+    state = stream.observe(state, [0, 0, 1, 2, 0], [2] * 5)
     assert step(stream, state, 5, 3) == [2, 0, 1]
 
 
@@ -59,17 +59,17 @@ def test_what_was_asked_is_counted_once():
     state = stream.start()
     stream.begin_step(state, 0, 10)
     # two problems of three, the second one of them solved
-    state = stream.observe(state, [1, 2], 2)
+    state = stream.observe(state, [1, 2], [2, 2])
     assert stream.metrics(state) == {"prompts_asked": 2, "prompts_retired": 1}
     stream.begin_step(state, 2, 10)
-    assert stream.metrics(stream.observe(state, [1, 1, 1, 1], 2))["prompts_asked"] == 3
+    assert stream.metrics(stream.observe(state, [1, 1, 1, 1], [2] * 4))["prompts_asked"] == 3
 
 
 def test_when_no_problem_is_left_it_says_so():
     stream = PromptStream(PROBLEMS, RetireSolved(), seed=0)
     state = stream.start()
     stream.begin_step(state, 0, 3)
-    state = stream.observe(state, [2, 2, 2], 2)
+    state = stream.observe(state, [2, 2, 2], [2, 2, 2])
     stream.begin_step(state, 3, 0)  # a step that needs no more groups can go on
     with pytest.raises(EveryPromptSolved, match="every prompt is solved: prompt_sampler=retire_solved has none left of 3"):
         stream.begin_step(state, 3, 1)

@@ -32,7 +32,7 @@ class ScriptedEngine:
     def stream(self, group_size, sampling):
         yield self
 
-    def submit(self, keys, prompts, seeds):
+    def submit(self, keys, prompts, seeds, first=0):
         self.submitted += keys
 
     def next_finished(self, timeout=None):

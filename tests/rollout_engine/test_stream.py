@@ -10,6 +10,7 @@ import threading
 import pytest
 import torch
 
+from rltoolkit.rollout_batch import join_groups
 from rltoolkit.rollout_engine import Sampling, Transformers
 
 from .conftest import MAX_LENGTH, add
@@ -48,6 +49,17 @@ def test_groups_are_those_of_generate_under_their_keys(engine):
     for key, expected in zip([10, 7, 3, 5], together.unbind(0), strict=True):
         assert groups[key].batch_size == (4,)
         assert_same(groups[key], expected)
+
+
+def test_a_group_in_parts_is_the_whole_group(engine):
+    whole = engine.generate(PROMPTS[:2], 4, SAMPLING, SEEDS[:2])
+    with engine.stream(2, SAMPLING) as stream:
+        stream.submit([0, 1], PROMPTS[:2], SEEDS[:2])
+        groups = finish(stream, 1)
+        stream.submit([2, 3], PROMPTS[:2], SEEDS[:2], first=2)
+        groups |= finish(stream, 4 - len(groups))
+    for row in range(2):
+        assert_same(join_groups([groups[row], groups[row + 2]]), whole[row])
 
 
 def test_groups_can_be_added_while_others_run(engine):

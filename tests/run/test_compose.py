@@ -127,6 +127,7 @@ def test_a_field_that_is_only_called_like_a_token_limit_keeps_its_default(preset
     [
         (["mini_batch_size=48"], r"mini_batch_size=48 must divide prompts_per_step x group_size = 64 x 8 = 512"),
         (["group_size=1", "mini_batch_size=64"], r"group_size=1: advantage_estimator=group_normalized .* at least 2"),
+        (["collector.pilot_size=3"], r"collector\.pilot_size=3: must be a proper divisor of group_size=8 \(2, 4\), or 0"),
         (["sampling.top_p=0.9"], r"sampling\.top_p=0\.9: rollout_engine=vllm does not say which tokens it kept"),
         (["sampling.top_k=20"], r"sampling\.top_k=20: rollout_engine=vllm does not say"),
         (["rollout_engine=transformers", "sampling.top_p=1.5"], r"sampling\.top_p=1\.5: must be in \(0, 1\]"),

@@ -203,7 +203,7 @@ class VLLMStream:
             raise ValueError("rollout_engine=vllm gives no sampling masks (sampling_mask=True); rollout_engine=transformers does")
         self._engine, self._group_size, self._sampling = engine, group_size, sampling
 
-    def submit(self, keys: Sequence[int], prompts: Sequence[Sequence[int]], seeds: Sequence[int]) -> None:
+    def submit(self, keys: Sequence[int], prompts: Sequence[Sequence[int]], seeds: Sequence[int], first: int = 0) -> None:
         """See ``RolloutStream.submit``."""
         from vllm import SamplingParams
 
@@ -212,7 +212,7 @@ class VLLMStream:
         parameters = [
             SamplingParams(
                 n=self._group_size if sampling.temperature > 0 else 1,  # at temperature 0 vLLM rejects n > 1
-                seed=response_seed(seed, 0),  # vLLM gives response g the seed of its request plus g
+                seed=response_seed(seed, first),  # vLLM gives response g the seed of its request plus g
                 temperature=sampling.temperature,
                 top_p=sampling.top_p,
                 top_k=sampling.top_k,
