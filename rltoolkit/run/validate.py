@@ -20,6 +20,7 @@ def validate(config: RunConfig, components: Components) -> None:
     _validate_what_reads_the_reward(config, components)
     _validate_lengths(config, components)
     _validate_sampling_mask(config, components)
+    _validate_weight_transfer(components)
     try:
         require_source_fits(config.trainer.old_log_probs, components.importance_correction)
     except ValueError as error:
@@ -97,3 +98,11 @@ def _validate_sampling_mask(config: RunConfig, components: Components) -> None:
         f"{setting}: {label(engine)} does not say which tokens it kept, and without them the ratio of new to old probabilities is "
         "biased; set sampling.top_p=1.0 sampling.top_k=0, or rollout_engine=transformers (evaluation.top_p is free)"
     )
+
+
+def _validate_weight_transfer(components: Components) -> None:
+    """Refuse servers that the weights cannot get to."""
+    try:
+        components.weight_transfer.require_reach(getattr(components.rollout_engine, "urls", ()))
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
