@@ -65,10 +65,10 @@ class FileSender:
 
     def stage(self, weights: Iterable[tuple[str, Tensor]]) -> Delivery:
         """See ``WeightSender.stage``."""
-        weights = dict(weights)  # read all of them first: an error while reading is the trainer's
-        size = sum(tensor.numel() * tensor.element_size() for tensor in weights.values())
+        tensors = dict(weights)  # read all of them first: an error while reading is the trainer's
+        size = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
         try:
-            self._file.write(weights.items())
+            self._file.write(tensors.items())
         except (OSError, RuntimeError) as error:  # torch words a failed write as a RuntimeError
             raise RunFailed(
                 f"weight_transfer=shared_file: {size / 2**30:.2f} GiB of weights could not be written to {self._file.path}: {error}. "

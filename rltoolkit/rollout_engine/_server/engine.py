@@ -209,7 +209,9 @@ def _responses(reply: Mapping[str, Any]) -> list[Response]:
     """The group in vLLM's reply, in the order of its responses."""
     return [
         Response(
-            choice["token_ids"], [token["logprob"] for token in choice["logprobs"]["content"]], choice["finish_reason"] == "length"
+            choice["token_ids"],
+            [token["logprob"] for token in choice["logprobs"]["content"]],
+            choice["finish_reason"] == "length",
         )
         for choice in sorted(reply["choices"], key=lambda choice: choice["index"])
     ]

@@ -35,7 +35,14 @@ class Fleet:
     """
 
     def __init__(
-        self, urls: Sequence[str], *, owner: str, is_first: bool, settings: Mapping[str, Any], timeout: float, transfer_timeout: float
+        self,
+        urls: Sequence[str],
+        *,
+        owner: str,
+        is_first: bool,
+        settings: Mapping[str, Any],
+        timeout: float,
+        transfer_timeout: float,
     ) -> None:
         self._urls, self._owner, self._is_first, self._settings = urls, owner, is_first, settings
         self._timeout, self._transfer_timeout = timeout, transfer_timeout
@@ -67,8 +74,8 @@ class Fleet:
             watcher.cancel()
         for server in self.servers:
             if self._is_first and not server.lost.done():
-                with suppress(Gone, Refused):
-                    await server.ask("POST", "/update_weight_version", json={"new_version": f"free:{self._label.version}"}, timeout=2)
+                with suppress(Gone, StaleWeights):
+                    await server.free()
             await server.close()
 
     async def hand_over(self, delivery: Delivery | None, version: int) -> None:
@@ -119,7 +126,9 @@ class Fleet:
             self._lose(server, gone)
             return None
         if versions - {server.label}:
-            raise StaleWeights(f"{server.url} has sampled with the weights {', '.join(sorted(versions))} instead of {server.label}")
+            raise StaleWeights(
+                f"{server.url} has sampled with the weights {', '.join(sorted(versions))} instead of {server.label}"
+            )
         return None  # another rank paused it to give it weights
 
     def _in_use(self) -> list[Server]:
@@ -163,7 +172,9 @@ class Fleet:
                         await server.require_label()
                     await asyncio.sleep(0.1)
         except TimeoutError:
-            raise Gone(f"the run's first rank has not given {server.url} the weights {server.label} (weight_transfer.timeout)") from None
+            raise Gone(
+                f"the run's first rank has not given {server.url} the weights {server.label} (weight_transfer.timeout)"
+            ) from None
 
     async def _watch(self, server: Server) -> None:
         """Look at a server every few seconds: one that hangs or was taken away is lost, one that is back gets the current weights."""
@@ -190,6 +201,6 @@ class Fleet:
         found = await server.weights()
         if is_trainer_running(found) and not found.startswith(self._owner):
             raise ConfigError(
-                f"rollout_engine.urls={server.url}: it serves another trainer that is running ({found}); a server serves one run at a time"
+                f"rollout_engine.urls={server.url}: it serves another trainer that is running ({found}); a server serves one"
             )
         await server.require_settings(self._settings)

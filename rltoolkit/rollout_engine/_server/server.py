@@ -124,12 +124,16 @@ class Server:
         finally:
             answer.cancel()
 
-    async def weights(self) -> str:
-        """The label of the weights that it holds. The engine behind the server answers, so silence means that either hangs."""
+    async def control(self, path: str, *, method: str = "POST", timeout: float | None = None, **content: Any) -> Any:
+        """The answer of one of vLLM's control routes. Raises Gone where there is none or it is an error."""
         try:
-            return (await self.ask("GET", "/weight_info", timeout=self.timeout))["weight_version"]
+            return await self.ask(method, path, timeout=timeout or self.timeout, **content)
         except Refused as refused:
             raise Gone(str(refused)) from refused
+
+    async def weights(self) -> str:
+        """The label of the weights that it holds. The engine behind the server answers, so silence means that either hangs."""
+        return (await self.control("/weight_info", method="GET"))["weight_version"]
 
     async def require_label(self) -> None:
         """Raise Gone where it was started anew, StaleWeights where somebody else has replaced its weights."""
@@ -149,7 +153,7 @@ class Server:
         Raises:
             RunFailed: it cannot take them.
         """
-        await self.ask("POST", "/pause", params={"mode": "abort"}, timeout=self.timeout)  # empties the prefix cache, too
+        await self.control("/pause", params={"mode": "abort"})  # empties the prefix cache, too
         call = {"method": delivery.method, "args": list(delivery.arguments)}
         try:
             await self.ask("POST", "/collective_rpc", json=call, timeout=timeout)
@@ -157,25 +161,28 @@ class Server:
             raise RunFailed(
                 f"{self.url} did not take the weights {label}: {refused.detail}. Does the server see {' '.join(delivery.arguments)}?"
             ) from refused
-        await self.ask("POST", "/update_weight_version", json={"new_version": label}, timeout=self.timeout)
+        await self.control("/update_weight_version", json={"new_version": label})
         self.label = label
-        await self.ask("POST", "/resume", timeout=self.timeout)
+        await self.control("/resume")
         await self.require_label()
+
+    async def free(self) -> None:
+        """Take our name off its weights, so that another trainer may have it. Raises Gone, or StaleWeights where another one has."""
+        await self.require_label()
+        await self.control("/update_weight_version", json={"new_version": "free"})
 
     async def require_settings(self, expected: Mapping[str, Any]) -> None:
         """Raise ConfigError, which names the flags, where the server cannot serve the run; Gone where it does not answer."""
         try:
-            found = (await self._call("settings"))[0]
+            call = {"method": "settings"}
+            found = (await self.ask("POST", "/collective_rpc", timeout=self.timeout, json=call))["results"][0]
+            await self.control("/resume")  # a trainer that was killed during a sync has left it paused
             await self.ask("POST", "/inference/v1/generate", timeout=self.timeout, json=_ONE_TOKEN)
         except Refused as refused:
             raise ConfigError(f"rollout_engine.urls={self.url}: {_missing(refused)}. {_ADVICE}") from refused
         wrong = [wanted for name, value in expected.items() if (wanted := _wanted(name, value, found.get(name)))]
         if wrong:
             raise ConfigError(f"rollout_engine.urls={self.url}: {'; '.join(wrong)}. {_ADVICE}")
-
-    async def _call(self, method: str) -> Any:
-        answer = await self.ask("POST", "/collective_rpc", json={"method": method}, timeout=self.timeout)
-        return answer["results"]
 
 
 _ADVICE = "python -m rltoolkit.serve, with this run's overrides, starts a server that fits"

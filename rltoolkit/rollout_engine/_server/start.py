@@ -22,8 +22,8 @@ def command(arguments: Mapping[str, Any], host: str, port: int) -> list[str]:
     ``vllm serve`` is the same program, but not under the CPU build, which lacks the metadata that it looks for.
     """
     flags = [flag for name, value in arguments.items() for flag in _flags(f"--{name.replace('_', '-')}", value)]
-    server = ["--host", host, "--port", str(port), "--enable-scale-out", "--generation-config", "vllm", "--uvicorn-log-level", "warning"]
-    return [sys.executable, "-W", "ignore", "-m", "vllm.entrypoints.openai.api_server", *flags, *server]
+    own = [f"--host={host}", f"--port={port}", "--enable-scale-out", "--generation-config=vllm", "--uvicorn-log-level=warning"]
+    return [sys.executable, "-W", "ignore", "-m", "vllm.entrypoints.openai.api_server", *flags, *own]
 
 
 def environment(*, on_gpu: bool, verbose: bool) -> dict[str, str]:
@@ -32,7 +32,9 @@ def environment(*, on_gpu: bool, verbose: bool) -> dict[str, str]:
     variables["VLLM_SERVER_DEV_MODE"] = "1"  # the control routes
     variables["VLLM_LOGGING_LEVEL"] = "INFO" if verbose else "ERROR"
     if not on_gpu:
-        variables.setdefault("TORCH_COMPILE_DISABLE", "1")  # vLLM compiles a function that ranks tokens, and gains nothing on a CPU
+        variables.setdefault(
+            "TORCH_COMPILE_DISABLE", "1"
+        )  # vLLM compiles a function that ranks tokens, and gains nothing on a CPU
         variables.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")  # trainer and server take turns on the same cores
     if key := api_key():
         variables["VLLM_API_KEY"] = key
