@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import urlsplit
 
 from rltoolkit.component import check, key
-from rltoolkit.registry import register
+from rltoolkit.registry import build, register
 from rltoolkit.rollout_engine._settings import VLLMSettings
 from rltoolkit.rollout_engine.base import RolloutEngine
 
@@ -54,12 +54,20 @@ class VLLMServer(VLLMSettings):
             if parts.scheme not in ("http", "https") or not parts.hostname:
                 raise ValueError(f"{key(self, 'urls')}={url}: must be an address such as http://127.0.0.1:8000")
 
-    def __call__(self, *, model_path: Path, max_length: int, seed: int, weight_transfer: WeightTransfer) -> RolloutEngine:
+    def __call__(
+        self, *, model_path: Path, max_length: int, seed: int, weight_transfer: WeightTransfer | None = None
+    ) -> RolloutEngine:
         """Connect; see ``RolloutEngineSpec``. ``seed`` is not used: every response has a stream of its own.
 
+        Args:
+            weight_transfer: how weights get to the servers; where not given, ``weight_transfer=shared_file``.
+
         Raises:
+            ValueError: the weights cannot get there.
             ConfigError: a server does not answer, lacks a flag, or serves another run.
         """
         from rltoolkit.rollout_engine._server.engine import VLLMServerEngine  # choosing an engine needs no torch
 
-        return VLLMServerEngine(self, Path(model_path), max_length, weight_transfer)
+        transfer: WeightTransfer = weight_transfer or build("weight_transfer", "shared_file")
+        transfer.require_reach(self.urls)
+        return VLLMServerEngine(self, Path(model_path), max_length, transfer)

@@ -1,4 +1,4 @@
-"""Real servers for the tests: ``python -m rltoolkit.serve`` on the tiny random checkpoint, and a second address of one that can fail."""
+"""A real server for the tests, started by ``python -m rltoolkit.serve``, and a second address of it that can fail."""
 
 from __future__ import annotations
 

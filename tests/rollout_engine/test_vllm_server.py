@@ -15,7 +15,6 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import httpx2
 import pytest
@@ -27,7 +26,7 @@ from rltoolkit.rollout_engine import EngineDied, Sampling, StaleWeights, VLLMSer
 from rltoolkit.rollout_engine._server.server import UNLABELLED
 from rltoolkit.weight_transfer import SharedFile
 
-from .conftest import MAX_LENGTH, add, random_model, reference_log_probs, save_tokenizer
+from .conftest import CHARACTERS, MAX_LENGTH, add, random_model, reference_log_probs, save_tokenizer
 from .serving import KEY, Relay, Served, stopped
 from .test_engines import (  # noqa: F401 - run here on ``engine`` below
     test_a_response_depends_on_its_seed_and_index_alone,
@@ -49,6 +48,7 @@ from .test_stream import (  # noqa: F401
 
 PROMPTS = [[2 + row % 9, 12, 3 + row % 5] for row in range(16)]
 SEEDS = range(16)
+VOCABULARY = len(CHARACTERS) + 2
 SAMPLING = Sampling(max_new_tokens=40)
 
 RUN = [
@@ -65,6 +65,11 @@ def sent(engine, version):
     model = random_model(tied=True, seed=version)
     engine.update_weights(model.state_dict().items(), version)
     return model
+
+
+def drain(stream):
+    while stream.next_finished():
+        pass
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -193,8 +198,7 @@ def test_without_a_server_the_run_ends(relay, connect):
         stream.submit(range(16), PROMPTS, SEEDS)
         relay.cut()
         with pytest.raises(EngineDied, match=f"no server is left: {relay.url} does not answer"):
-            while stream.next_finished():
-                pass
+            drain(stream)
 
 
 def test_a_server_that_hangs_is_lost_after_the_timeout_and_back_when_it_goes_on(served, connect):
@@ -202,8 +206,7 @@ def test_a_server_that_hangs_is_lost_after_the_timeout_and_back_when_it_goes_on(
     with stopped(served.processes()), engine.stream(2, SAMPLING) as stream:
         stream.submit(range(4), PROMPTS[:4], SEEDS[:4])
         with pytest.raises(EngineDied, match=r"did not answer /weight_info within 1 seconds"):
-            while stream.next_finished():
-                pass
+            drain(stream)
     deadline = time.monotonic() + 60
     while True:
         try:
@@ -260,7 +263,7 @@ class Halving:
 
     def __init__(self):
         self.staged, self.sender = 0, SharedFile()()
-        self.close = self.sender.close
+        self.close, self.require_reach = self.sender.close, SharedFile().require_reach
 
     def __call__(self):
         return self
@@ -311,7 +314,7 @@ def test_a_server_with_another_model_is_refused(served, connect, tmp_path):
 
     save_tokenizer(tmp_path)
     Qwen2Config(vocab_size=99).save_pretrained(tmp_path)
-    with pytest.raises(ConfigError, match="another model: its vocabulary has 49 tokens, the run's has 99"):
+    with pytest.raises(ConfigError, match=f"another model: its vocabulary has {VOCABULARY} tokens, the run's has 99"):
         connect([served.url], model_path=tmp_path)
 
 
@@ -321,27 +324,29 @@ def test_another_key_is_refused(served, connect, monkeypatch):
         connect([served.url])
 
 
+FITS = {
+    "/collective_rpc": (
+        200,
+        {
+            "results": [
+                {"vocabulary": VOCABULARY, "max-model-len": 49, "dtype": "float32", "logprobs-mode": "processed_logprobs"},
+            ]
+        },
+    ),
+    "/weight_info": (200, {"weight_version": UNLABELLED}),
+    "/resume": (200, {}),
+}
+RAW = {"results": [{**FITS["/collective_rpc"][1]["results"][0], "logprobs-mode": "raw_logprobs"}]}
+NO_EXTENSION = {"error": {"message": "'CPUWorker' object has no attribute 'settings'"}}
+
+
 @pytest.mark.parametrize(
     ("answers", "message"),
     [
         ({}, "VLLM_SERVER_DEV_MODE=1"),
-        ({"/weight_info": (200, {"weight_version": "default"})}, "VLLM_SERVER_DEV_MODE=1"),
-        (
-            {
-                "/weight_info": (200, {"weight_version": "default"}),
-                "/collective_rpc": (500, {"error": {"message": "'CPUWorker' object has no attribute 'settings'"}}),
-            },
-            "--worker-extension-cls",
-        ),
-        (
-            {
-                "/weight_info": (200, {"weight_version": "default"}),
-                "/collective_rpc": (200, {"results": [{}]}),
-                "/resume": (200, {}),
-                "/inference/v1/generate": (403, {}),
-            },
-            "--enable-scale-out",
-        ),
+        ({"/collective_rpc": (500, NO_EXTENSION)}, "--worker-extension-cls"),
+        ({**FITS, "/collective_rpc": (200, RAW)}, "--logprobs-mode is raw_logprobs, the run needs processed_logprobs"),
+        ({**FITS, "/inference/v1/generate": (403, {})}, "--enable-scale-out"),
     ],
 )
 def test_a_missing_flag_is_named(served, connect, answers, message):
@@ -396,7 +401,6 @@ def test_a_killed_engine_takes_its_server_along_and_serve_says_so(served, connec
         for process in served.processes():
             process.kill()
         with pytest.raises(EngineDied, match=f"no server is left: {served.url} does not answer"):
-            while stream.next_finished():
-                pass
+            drain(stream)
     assert served.process.wait(60) == 1
     assert "ended by itself" in served.log.read_text()

@@ -198,9 +198,10 @@ class Fleet:
         log.warning("%s is back and has the weights of version %d", server.url, self._label.version)
 
     async def _require_fit(self, server: Server) -> None:
+        await server.require_settings(self._settings)
         found = await server.weights()
         if is_trainer_running(found) and not found.startswith(self._owner):
             raise ConfigError(
                 f"rollout_engine.urls={server.url}: it serves another trainer that is running ({found}); a server serves one"
             )
-        await server.require_settings(self._settings)
+        await server.require_tokens()

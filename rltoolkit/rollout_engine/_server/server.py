@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import uuid
 from collections.abc import Mapping
@@ -34,15 +33,20 @@ class Label(NamedTuple):
 
 
 def new_owner() -> str:
-    """A name for one trainer: its machine, its process, and a random part."""
-    return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+    """A name for one trainer: its machine, its process with the second at which that began, and a random part."""
+    process = psutil.Process()
+    return f"{socket.gethostname()}:{process.pid}:{process.create_time():.0f}:{uuid.uuid4().hex[:8]}"
 
 
 def is_trainer_running(label: str) -> bool:
     """Whether the trainer that has set a label still runs; False also where that was on another machine and nobody knows."""
-    host, _, rest = label.partition(":")
-    process_id = rest.partition(":")[0]
-    return host == socket.gethostname() and process_id.isdigit() and psutil.pid_exists(int(process_id))
+    host, *process = label.split(":")[:3]
+    if host != socket.gethostname() or len(process) < 2 or not process[0].isdigit():
+        return False
+    try:
+        return f"{psutil.Process(int(process[0])).create_time():.0f}" == process[1]
+    except psutil.NoSuchProcess:
+        return False
 
 
 class Gone(Exception):
@@ -172,21 +176,25 @@ class Server:
         await self.control("/update_weight_version", json={"new_version": "free"})
 
     async def require_settings(self, expected: Mapping[str, Any]) -> None:
-        """Raise ConfigError, which names the flags, where the server cannot serve the run; Gone where it does not answer."""
-        try:
-            call = {"method": "settings"}
-            found = (await self.ask("POST", "/collective_rpc", timeout=self.timeout, json=call))["results"][0]
-            await self.control("/resume")  # a trainer that was killed during a sync has left it paused
-            await self.ask("POST", "/inference/v1/generate", timeout=self.timeout, json=_ONE_TOKEN)
-        except Refused as refused:
-            raise ConfigError(f"rollout_engine.urls={self.url}: {_missing(refused)}. {_ADVICE}") from refused
+        """Raise ConfigError, which names the flags, where the server is not as the run needs it; Gone where it does not answer."""
+        found = (await self._try("/collective_rpc", {"method": "settings"}))["results"][0]
         wrong = [wanted for name, value in expected.items() if (wanted := _wanted(name, value, found.get(name)))]
         if wrong:
             raise ConfigError(f"rollout_engine.urls={self.url}: {'; '.join(wrong)}. {_ADVICE}")
 
+    async def require_tokens(self) -> None:
+        """Raise ConfigError, which names the flag, where it does not take and give tokens; Gone where it does not answer."""
+        await self.control("/resume")  # a trainer that was killed during a sync has left it paused
+        await self._try("/inference/v1/generate", {"token_ids": [0], "sampling_params": {"max_tokens": 1}})
+
+    async def _try(self, path: str, content: Mapping[str, Any]) -> Any:
+        try:
+            return await self.ask("POST", path, timeout=self.timeout, json=content)
+        except Refused as refused:
+            raise ConfigError(f"rollout_engine.urls={self.url}: {_missing(refused)}. {_ADVICE}") from refused
+
 
 _ADVICE = "python -m rltoolkit.serve, with this run's overrides, starts a server that fits"
-_ONE_TOKEN = {"token_ids": [0], "sampling_params": {"max_tokens": 1}}
 
 
 def _missing(refused: Refused) -> str:
