@@ -15,6 +15,7 @@ import argparse
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from typing import TYPE_CHECKING
 
@@ -58,17 +59,22 @@ def serve(run: Run, host: str, port: int) -> int:
     if not isinstance(spec, VLLMSettings):
         raise ConfigError(f"{label(spec)}: only vLLM can be served; leave rollout_engine out, or choose vllm or vllm_server")
     words = command(spec.model_arguments(load_model(run), run.longest_row, run.config.seed), host, port)
-    if is_verbose():
-        say(" ".join(words))
-    # a session of its own: Ctrl-C reaches the server once, through us
-    server = subprocess.Popen(
-        words, env=environment(on_gpu=torch.cuda.is_available(), verbose=is_verbose()), start_new_session=True
-    )
-    return _attend(server, host, port)
+    with tempfile.TemporaryFile() as said:  # libraries talk when they start and end; shown where the server ends by itself
+        server = subprocess.Popen(
+            words,
+            env=environment(on_gpu=torch.cuda.is_available(), verbose=is_verbose()),
+            start_new_session=True,  # Ctrl-C reaches the server once, through us
+            **({} if is_verbose() else {"stdout": said, "stderr": said}),
+        )
+        status = _attend(server, host, port)
+        if status:
+            said.seek(0)
+            sys.stderr.buffer.write(said.read()[-20_000:])
+    return status
 
 
 def _attend(server: subprocess.Popen[bytes], host: str, port: int) -> int:
-    """Say when the server is ready, pass signals on, wait for its end."""
+    """Say when the server is ready, pass signals on, wait for its end. Returns the exit status."""
     received: list[int] = []
 
     def end(number: int, frame: object) -> None:
@@ -82,11 +88,11 @@ def _attend(server: subprocess.Popen[bytes], host: str, port: int) -> int:
     if _healthy(server, url):
         say(f"ready: rollout_engine=vllm_server 'rollout_engine.urls=[{url}]'")
     status = server.wait()
-    if not received:
-        say(f"error: the server at {url} ended by itself, exit status {status}; --verbose shows what it says")
-        return 1
-    say("ended")
-    return 0
+    if received:
+        say("ended")
+        return 0
+    say(f"error: the server at {url} ended by itself, exit status {status}")
+    return 1
 
 
 def _healthy(server: subprocess.Popen[bytes], url: str) -> bool:
