@@ -87,7 +87,8 @@ class Server:
         self._client = httpx2.AsyncClient(
             base_url=url,
             headers={"Authorization": f"Bearer {key}"} if key else {},
-            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=slots),
+            # vLLM closes connections that are idle for 5 seconds; one taken up again at that moment would look like a dead server
+            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=slots, keepalive_expiry=2),
             trust_env=False,  # no proxy, and no key from elsewhere
         )
 
