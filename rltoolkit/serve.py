@@ -60,11 +60,13 @@ def serve(run: Run, host: str, port: int) -> int:
         raise ConfigError(f"{label(spec)}: only vLLM can be served; leave rollout_engine out, or choose vllm or vllm_server")
     words = command(spec.model_arguments(load_model(run), run.longest_row, run.config.seed), host, port)
     with tempfile.TemporaryFile() as said:  # libraries talk when they start and end; shown where the server ends by itself
+        output = None if is_verbose() else said
         server = subprocess.Popen(
             words,
             env=environment(on_gpu=torch.cuda.is_available(), verbose=is_verbose()),
             start_new_session=True,  # Ctrl-C reaches the server once, through us
-            **({} if is_verbose() else {"stdout": said, "stderr": said}),
+            stdout=output,
+            stderr=output,
         )
         status = _attend(server, host, port)
         if status:
