@@ -73,9 +73,10 @@ class Fleet:
         for watcher in self._watchers:
             watcher.cancel()
         for server in self.servers:
-            if self._is_first and not server.lost.done():
-                with suppress(Gone, StaleWeights):
-                    await server.free()
+            with suppress(Gone, TimeoutError):
+                async with asyncio.timeout(2):
+                    if self._is_first and (await server.weights()).startswith(self._owner):
+                        await server.control("/update_weight_version", json={"new_version": "free"})
             await server.close()
 
     async def hand_over(self, delivery: Delivery | None, version: int) -> None:

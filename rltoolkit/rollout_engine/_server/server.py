@@ -105,7 +105,11 @@ class Server:
         """
         limit = httpx2.Timeout(timeout, connect=timeout or self.timeout)
         try:
-            response = await self._client.request(method, path, timeout=limit, **content)
+            try:
+                response = await self._client.request(method, path, timeout=limit, **content)
+            except (httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError):
+                # The server may have closed a connection that was idle. Asking twice does no harm, and a dead server refuses.
+                response = await self._client.request(method, path, timeout=limit, **content)
         except httpx2.TimeoutException:
             raise Gone(f"{self.url} did not answer {path} within {timeout or self.timeout:g} seconds") from None
         except httpx2.TransportError as error:
@@ -170,11 +174,6 @@ class Server:
         self.label = label
         await self.control("/resume")
         await self.require_label()
-
-    async def free(self) -> None:
-        """Take our name off its weights, so that another trainer may have it. Raises Gone, or StaleWeights where another one has."""
-        await self.require_label()
-        await self.control("/update_weight_version", json={"new_version": "free"})
 
     async def require_settings(self, expected: Mapping[str, Any]) -> None:
         """Raise ConfigError, which names the flags, where the server is not as the run needs it; Gone where it does not answer."""
