@@ -37,6 +37,7 @@ KINDS = (
     "prompt_sampler",
     "model",
     "rollout_engine",
+    "weight_transfer",
     "reward_function",
     "reward_shaper",
     "sampler_filter",

@@ -4,6 +4,7 @@ from rltoolkit.rollout_engine._parity import StaleWeights, parity_gap, require_p
 from rltoolkit.rollout_engine.base import EngineDied, RolloutEngine, RolloutEngineSpec, RolloutStream, Sampling
 from rltoolkit.rollout_engine.transformers import Transformers
 from rltoolkit.rollout_engine.vllm import VLLM
+from rltoolkit.rollout_engine.vllm_server import VLLMServer
 
 __all__ = [
     "VLLM",
@@ -14,6 +15,7 @@ __all__ = [
     "Sampling",
     "StaleWeights",
     "Transformers",
+    "VLLMServer",
     "parity_gap",
     "require_parity",
 ]

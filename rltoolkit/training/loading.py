@@ -86,8 +86,10 @@ def _load(run: Run, model_path: Path, dtype: str) -> PolicyModel:
 
 
 def start_engine(run: Run, model_path: Path) -> RolloutEngine:
-    """An engine with room for the longest training or evaluation row."""
-    return run.components.rollout_engine(model_path=model_path, max_length=run.longest_row, seed=run.config.seed)
+    """An engine with room for the longest training or evaluation row. To servers, weights go through the run's ``weight_transfer``."""
+    spec = run.components.rollout_engine
+    transfer = {"weight_transfer": run.components.weight_transfer} if getattr(spec, "takes_weight_transfer", False) else {}
+    return spec(model_path=model_path, max_length=run.longest_row, seed=run.config.seed, **transfer)
 
 
 def attention(settings: TrainerConfig) -> str:

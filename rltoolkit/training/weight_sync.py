@@ -82,15 +82,30 @@ class WeightSync:
 
     def _check(self, engine: RolloutEngine, module: PolicyModule, version: int) -> dict[str, float]:
         tokens = self._candidate if self._probe is None else self._probe.tokens
-        theirs, ours = engine.log_probs([tokens]), probe_log_probs(module, [tokens])
-        gap = require_parity(theirs, ours, tolerance=self.tolerance, version=version)
+        copies, ours = engine_log_probs(engine, tokens), probe_log_probs(module, [tokens])
+        gaps = [
+            require_parity([theirs], ours, tolerance=self.tolerance, version=version, engine=name)
+            for name, theirs in copies.items()
+        ]
         if self._probe is None:
-            self._probe = Probe(tokens, theirs, [each.cpu() for each in ours])
-        movement = Movement(parity_gap(theirs, self._probe.engine).mean, parity_gap(ours, self._probe.trainer).mean)
-        require_common_movement(movement, version=version)
-        if movement.trainer > PROBE_MOVEMENT:
+            self._probe = Probe(tokens, [next(iter(copies.values()))], [each.cpu() for each in ours])
+        moved = parity_gap(ours, self._probe.trainer).mean
+        for name, theirs in copies.items():
+            require_common_movement(Movement(parity_gap([theirs], self._probe.engine).mean, moved), version=version, engine=name)
+        if moved > PROBE_MOVEMENT:
             self._probe = None
-        return {"sync_gap": gap.mean, "sync_gap_max": gap.largest, "policy_movement": movement.trainer}
+        return {
+            "sync_gap": max(gap.mean for gap in gaps),
+            "sync_gap_max": max(gap.largest for gap in gaps),
+            "policy_movement": moved,
+        }
+
+
+def engine_log_probs(engine: RolloutEngine, tokens: Sequence[int]) -> dict[str, Tensor]:
+    """The engine's log-probs of a sequence, by what holds the weights: the engine, or each server where they are several."""
+    if hasattr(engine, "log_probs_of_each"):
+        return engine.log_probs_of_each(tokens)
+    return {"the rollout engine": engine.log_probs([tokens])[0]}
 
 
 @torch.no_grad()

@@ -6,7 +6,7 @@ import pytest
 from rltoolkit import registry
 
 FLOORS = (
-    "__main__ evaluate rollouts transform_dataset",
+    "__main__ evaluate rollouts serve transform_dataset",
     "evaluations",
     "export components",
     "training torchrl",
@@ -20,7 +20,7 @@ FLOORS = (
     "model",
     "policy",
     " ".join(kind for kind in registry.kinds() if kind != "model"),
-    "rollout_batch arithmetic checkpoint_format columns sampling_mask worker_pool",
+    "rollout_batch arithmetic checkpoint_format columns sampling_mask weights_file worker_pool",
     "component papers",
     "registry errors",
 )
@@ -38,6 +38,7 @@ ALLOWED = {
         "rltoolkit.transform_dataset",
     ],
     "omegaconf": ["rltoolkit.run", "rltoolkit.__main__", "rltoolkit.command_line", "rltoolkit.transform_dataset"],
+    "httpx2": ["rltoolkit.rollout_engine._server", "rltoolkit.serve"],
     "openai": ["rltoolkit.transform.language_model"],
     "textual": ["rltoolkit.report.viewer.terminal"],
     "torchrl": ["rltoolkit.torchrl", "rltoolkit.training.data"],

@@ -17,7 +17,7 @@ import torch
 
 from rltoolkit.rollout_batch import stack_groups
 from rltoolkit.rollout_engine import VLLM, EngineDied, Sampling
-from rltoolkit.rollout_engine._vllm.worker import SharedFile
+from rltoolkit.weights_file import WeightsFile
 
 from .conftest import MAX_LENGTH, add, random_model, reference_log_probs
 
@@ -166,10 +166,10 @@ def test_a_killed_trainer_leaves_no_engine_and_its_weights_go_at_the_next_start(
     assert not alive
     assert weights.exists()  # nobody was left to remove it
 
-    mine = SharedFile()
+    mine = WeightsFile()
     assert not weights.exists()
     assert mine.path.exists()
-    SharedFile().close()  # another engine of a process that lives takes only its own
+    WeightsFile().close()  # another engine of a process that lives takes only its own
     assert mine.path.exists()
     mine.close()
     assert not mine.path.parent.exists()

@@ -24,8 +24,9 @@ from rltoolkit.rollout_engine._vllm.process_state import (
     quiet_stderr,
     recorded_decorations,
 )
-from rltoolkit.rollout_engine._vllm.worker import SharedFile, memory_handles, watched_processes
+from rltoolkit.rollout_engine._vllm.worker import memory_handles, watched_processes
 from rltoolkit.rollout_engine.base import EngineDied, Sampling
+from rltoolkit.weights_file import WeightsFile
 
 
 class VLLMEngine:
@@ -70,7 +71,7 @@ class VLLMEngine:
                 self._llm.collective_rpc("undecorate", args=(decorated,))
         self._running: dict[str, int] = {}  # vLLM's request id -> our key
         worker_in_process = self._in_process and arguments["tensor_parallel_size"] == 1
-        self._file = None if worker_in_process else SharedFile()
+        self._file = None if worker_in_process else WeightsFile()
         self._processes = [] if self._in_process else watched_processes(self._llm.llm_engine.engine_core)
         for process in self._processes:
             self._llm.collective_rpc("end_with_trainer", args=(os.getpid(), process.pid))

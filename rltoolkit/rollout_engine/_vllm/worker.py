@@ -6,13 +6,10 @@ import contextlib
 import multiprocessing.connection
 import os
 import pickle
-import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Iterable
 from multiprocessing.reduction import ForkingPickler
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -47,6 +44,16 @@ class WeightReload:
     def replace_weights_from(self, path: str) -> None:
         """The same, from a file that ``torch.save`` wrote."""
         self.replace_weights(torch.load(path, map_location="cpu", mmap=True).items())
+
+    def settings(self) -> dict[str, Any]:
+        """What a trainer has to know of a server before it samples there, by the names of vLLM's flags."""
+        model = self.vllm_config.model_config
+        return {
+            "vocabulary": model.get_vocab_size(),
+            "max-model-len": model.max_model_len,
+            "dtype": str(model.dtype).removeprefix("torch."),
+            "logprobs-mode": model.logprobs_mode,
+        }
 
     def end_with_trainer(self, trainer: int, engine: int) -> None:
         """End the engine when the trainer is gone; the arguments are process ids."""
@@ -116,53 +123,3 @@ def memory_handles(weights: Iterable[tuple[str, Tensor]]) -> bytes:
     import torch.multiprocessing  # noqa: F401 - teaches the pickler
 
     return bytes(ForkingPickler.dumps([(name, tensor.detach()) for name, tensor in weights]))
-
-
-class SharedFile:
-    """A file for weights, in memory where the system has /dev/shm. Each sync overwrites it; ``close`` removes it.
-
-    Its folder's name holds the id of its process, so that a later one can remove what a killed one has left behind.
-    """
-
-    def __init__(self) -> None:
-        shared = Path("/dev/shm")
-        folder = shared if shared.is_dir() else Path(tempfile.gettempdir())
-        _remove_orphans(folder)
-        self._folder = tempfile.TemporaryDirectory(prefix=f"{_shared_prefix()}{os.getpid()}-", dir=folder)
-        self.path = Path(self._folder.name) / "weights.pt"
-        self.path.touch()
-
-    def write(self, weights: Iterable[tuple[str, Tensor]]) -> None:
-        """Put the weights of a model into the file."""
-        with self.path.open("r+b") as file:  # in place: allocating a new file's pages takes as long as writing them
-            torch.save({name: tensor.detach() for name, tensor in weights}, file)
-            file.truncate()
-
-    def close(self) -> None:
-        """Remove the file."""
-        self._folder.cleanup()
-
-
-def _shared_prefix() -> str:
-    """Process ids mean nothing in another container, even where /dev/shm is the same: the namespace is part of the name."""
-    namespace = Path("/proc/self/ns/pid")
-    return f"rltoolkit-weights-{namespace.stat().st_ino if namespace.exists() else 0}-"
-
-
-def _remove_orphans(folder: Path) -> None:
-    """Remove the weights of processes of this machine that ended without doing so."""
-    prefix = _shared_prefix()
-    for left in folder.glob(f"{prefix}*"):
-        owner = left.name.removeprefix(prefix).partition("-")[0]
-        if owner.isdigit() and not _is_running(int(owner)):
-            shutil.rmtree(left, ignore_errors=True)
-
-
-def _is_running(process_id: int) -> bool:
-    try:
-        os.kill(process_id, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
