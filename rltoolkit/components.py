@@ -63,7 +63,7 @@ def catalogue(kind: str) -> Table:
 def describe(kind: str, name: str) -> str:
     """Everything about one component: formula and source (its module's docstring), hyperparameters, file, config line."""
     where, cls = registry.find(kind, name), registry.get(kind, name)
-    lines = [f"{kind}={name}", "", inspect.getdoc(inspect.getmodule(cls)) or "", "", inspect.getdoc(cls) or "", ""]
+    lines = [f"{kind}={name}", "", inspect.getdoc(inspect.getmodule(cls)) or "", "", documented(cls), ""]
     lines += ["Hyperparameters:"]
     prefix = f"{kind}.{name}" if kind in registry.SEVERAL else kind
     for field, hint, default in hyperparameters(kind, name):
@@ -73,6 +73,12 @@ def describe(kind: str, name: str) -> str:
     lines += ["", f"File:   {relative(where.file)}:{where.line}", f"Config: python -m rltoolkit {registry.choice(kind, name)}"]
     lines += [f"Python: from {where.module} import {cls.__name__}", ""]
     return "\n".join(lines)
+
+
+def documented(cls: type) -> str:
+    """What a component's class says of itself and its hyperparameters, and what the dataclasses say that it takes some of them from."""
+    own = (each for each in cls.__mro__ if dataclasses.is_dataclass(each))
+    return "\n\n".join(inspect.cleandoc(each.__doc__ or "") for each in own)
 
 
 def hyperparameters(kind: str, name: str) -> list[tuple[str, str, str]]:

@@ -52,6 +52,12 @@ def _default(field: Any) -> str:
 
 
 def meanings_of_fields(cls: Any) -> dict[str, str]:
+    """What is said of each field, in the class or in those that it inherits fields from."""
+    classes = [each for each in reversed(cls.__mro__) if dataclasses.is_dataclass(each)]
+    return {name: meaning for each in classes for name, meaning in _own_meanings(each).items()}
+
+
+def _own_meanings(cls: Any) -> dict[str, str]:
     """What is said of each field: a comment behind or above it, a text below it, or its entry under the class's Args."""
     source = inspect.cleandoc(inspect.getsource(cls))
     at = {

@@ -15,7 +15,17 @@ GIB = 2**30
 
 @dataclass(frozen=True, kw_only=True)
 class VLLMSettings:
-    """What vLLM is started with; ``rollout_engine=vllm`` says what each means."""
+    """What vLLM is started with.
+
+    Args:
+        dtype: of weights and activations; ``auto`` is float32 on the CPU and bfloat16 on a GPU.
+        max_num_seqs: responses sampled at the same time.
+        kv_cache_gib: memory for keys and values on the CPU, in GiB.
+        gpu_memory_utilization: share of the GPU's memory that the engine may take, in (0, 1]. A trainer on the same GPU keeps
+            16 bytes a parameter there, also while the engine samples; raise it for an engine that has a GPU to itself.
+        tensor_parallel_size: GPUs that one engine is spread over.
+        enforce_eager: run without compiling or capturing the model; None is yes on the CPU, no on a GPU.
+    """
 
     dtype: str = "auto"
     max_num_seqs: int = 512

@@ -20,16 +20,9 @@ from rltoolkit.rollout_engine.base import RolloutEngine
 @register("rollout_engine", "vllm")
 @dataclass(frozen=True, kw_only=True)
 class VLLM(VLLMSettings):
-    """Starts vLLM engines.
+    """Starts vLLM engines; what ``VLLMSettings`` says of them holds, too.
 
     Args:
-        dtype: of weights and activations; ``auto`` is float32 on the CPU and bfloat16 on a GPU.
-        max_num_seqs: responses sampled at the same time.
-        kv_cache_gib: memory for keys and values on the CPU, in GiB.
-        gpu_memory_utilization: share of the GPU's memory that the engine may take, in (0, 1]. A trainer on the same GPU keeps
-            16 bytes a parameter there, also while the engine samples; raise it for an engine that has a GPU to itself.
-        tensor_parallel_size: GPUs that one engine is spread over.
-        enforce_eager: run without compiling or capturing the model; None is yes on the CPU, no on a GPU.
         sleep: on a GPU, move weights to main memory and drop the cache while the trainer updates; for an engine that has a GPU
             to itself, switch it off.
         subprocess: put the engine in processes of its own. Its start takes longer and weights travel through shared memory, or

@@ -25,8 +25,7 @@ if TYPE_CHECKING:
 @register("rollout_engine", "vllm_server")
 @dataclass(frozen=True, kw_only=True)
 class VLLMServer(VLLMSettings):
-    """Connects to servers. ``dtype``, ``max_num_seqs``, ``kv_cache_gib``, ``gpu_memory_utilization``, ``tensor_parallel_size`` and
-    ``enforce_eager``, as of ``rollout_engine=vllm``, are what ``python -m rltoolkit.serve`` starts a server with.
+    """Connects to servers. With what ``VLLMSettings`` holds ``python -m rltoolkit.serve`` starts one.
 
     Args:
         urls: addresses of the servers. Groups are spread over them in turn.

@@ -52,7 +52,7 @@ VOCABULARY = len(CHARACTERS) + 2
 SAMPLING = Sampling(max_new_tokens=40)
 
 RUN = [
-    "model=hf", "sampling.max_prompt_tokens=24", "sampling.max_new_tokens=24", "prompts_per_step=4", "group_size=4",
+    "model=hf", "model.chat=false", "sampling.max_prompt_tokens=24", "sampling.max_new_tokens=24", "prompts_per_step=4", "group_size=4",
     "mini_batch_size=8", "cache_length=6", "trainer.max_steps=4", "trainer.log_rollouts_every=0", "evaluation.every=0",
     "evaluation.problems=2", "evaluation.k=1", "optimizer.learning_rate=0.01", "optimizer.warmup_optimizer_steps=0",
     "entropy_coefficient=0.1",

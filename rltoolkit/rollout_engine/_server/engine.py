@@ -183,7 +183,10 @@ class ServerStream:
         return keys, to_rollouts(prompts, groups, self._engine.tokenizer, self._engine.version)
 
     def _request(self, prompt: Sequence[int], seed: int) -> dict[str, Any]:
-        """One group, in vLLM's vocabulary, its first response with this seed; the same values as those of ``_vllm/engine.py``, so that the responses are the same."""
+        """One group, in vLLM's vocabulary, its first response with this seed.
+
+        The values are those of ``_vllm/engine.py``, so that the responses are the same.
+        """
         sampling = self._sampling
         parameters = {
             "n": self._group_size if sampling.temperature > 0 else 1,  # at temperature 0 vLLM rejects n > 1
