@@ -54,7 +54,7 @@ wheel-check: setup
 
 # Every notebook is executed, every warning is an error.
 docs: setup
-	$(BIN)/python -m sphinx --builder html --fail-on-warning --keep-going --quiet docs docs/_build/html
+	$(BIN)/python -m sphinx --builder html --fail-on-warning --keep-going --quiet --jobs 2 docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
 docs-serve: docs

@@ -1,5 +1,6 @@
 """How the site is built: ``make docs``. Every notebook is executed, every warning is an error."""
 
+import logging
 import os
 import sys
 from importlib import metadata
@@ -28,6 +29,8 @@ nb_merge_streams = True
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # their python is this one
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the notebooks: models this small wait for each other
 os.environ.setdefault("COLUMNS", "100")
+os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+logging.getLogger("traitlets").setLevel(logging.ERROR)  # a line for every notebook
 
 autodoc_typehints = "description"
 autodoc_member_order = "bysource"
