@@ -17,7 +17,7 @@ extensions = [
     "mathml",  # formulas without a script, and without network
     "generated",  # pages that are made from the code
 ]
-exclude_patterns = ["_build", "**/.ipynb_checkpoints"]
+exclude_patterns = ["_build", "tutorials/sweep", "**/.ipynb_checkpoints"]  # the sweep is one of a tutorial
 nitpicky = False  # types of torch and its kind have no page here
 
 myst_enable_extensions = ["amsmath", "attrs_inline", "deflist", "dollarmath"]

@@ -57,6 +57,10 @@ def prepare(arguments: Sequence[str]) -> list[str]:
             _add_plugin(plugin)
         else:
             rest.append(argument)
+    if "JPY_PARENT_PID" in os.environ and not sys.stdout.isatty():
+        os.environ.pop(
+            "FORCE_COLOR", None
+        )  # a notebook's, for its own cells; of a command it would make progress bars without end
     quiet_libraries()
     _log_to_terminal()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions reach report_errors(), which words them

@@ -81,7 +81,7 @@ def kind_page(kind: str) -> str:
     """All components of a kind."""
     contract = importlib.import_module(f"rltoolkit.{kind}").__doc__ or ""
     names = registry.names(kind)
-    parts = [f"({kind})=", f"# {kind}", "", f"*{KIND_TITLES[kind]}.*", "", link_papers(markdown(contract)), ""]
+    parts = [f"# {kind}", "", f"*{KIND_TITLES[kind]}.*", "", link_papers(markdown(contract)), ""]
     parts.append(" · ".join(f"[{name}](#{kind}.{name})" for name in names) + "\n")
     for name in names:
         parts += component(kind, name)
@@ -90,7 +90,7 @@ def kind_page(kind: str) -> str:
 
 def kinds_page() -> str:
     """The kinds in the order in which data flows through them."""
-    rows = [(f"[`{kind}`](#{kind})", KIND_TITLES[kind], str(len(registry.names(kind)))) for kind in registry.kinds()]
+    rows = [(f"[`{kind}`]({kind}.md)", KIND_TITLES[kind], str(len(registry.names(kind)))) for kind in registry.kinds()]
     head = ["# Components", "", "In the order in which data flows through them.", ""]
     pages = ["```{toctree}", ":hidden:", "", *registry.kinds(), "```", ""]
     return "\n".join([*head, table(("kind", "what it does", "components"), rows), *pages])
@@ -189,7 +189,7 @@ def keep_formulas(_app: Sphinx, _what: str, _name: str, _object: object, _option
     inside = False
     for line in lines:
         begins = line.startswith("    ") and not inside and (not typed or not typed[-1].strip())
-        if begins:
+        if begins and not next((each for each in reversed(typed) if each.strip()), "").endswith("::"):
             typed += ["::", ""]
         inside = begins or (inside and (line.startswith("    ") or not line.strip()))
         typed.append(line)
