@@ -64,6 +64,13 @@ def test_commands_compose(command):
     rltoolkit.load(*overrides)
 
 
+def test_the_front_page_says_what_the_table_says():
+    table = (ROOT / "experiments" / "dapo_ablation" / "table.md").read_text()
+    row = next(line for line in table.splitlines() if line.startswith("| + Dynamic sampling (DAPO)"))
+    difference, p = (cell.strip() for cell in row.split("|")[6:8])
+    assert f"{difference.split()[0].removeprefix('+')} points above naive GRPO (p = {p})" in " ".join(TEXT["index.md"].split())
+
+
 def test_every_key_is_explained():
     from explained import keys_of_configuration
 
