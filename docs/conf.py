@@ -40,5 +40,7 @@ html_theme = "furo"
 html_title = "rltoolkit"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_js_files = ["site.js"]
+html_show_sourcelink = False
 html_show_sphinx = False
 copybutton_prompt_text = "$ "
