@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -19,8 +20,11 @@ from rltoolkit.policy.sharded_loading import load_without_weights
 from rltoolkit.reward_function import RewardFunction
 from rltoolkit.rollout_engine import RolloutEngine
 from rltoolkit.run.config import TrainerConfig
+from rltoolkit.run.process import is_first_process
 from rltoolkit.run.run import Run
 from rltoolkit.task.base import Problem, Split, Task
+
+log = logging.getLogger(__name__)
 
 
 class HeldOut(NamedTuple):
@@ -81,8 +85,15 @@ def load_reference(run: Run, model_path: Path) -> PolicyModel:
 def _load(run: Run, model_path: Path, dtype: str) -> PolicyModel:
     """Several ranks read their parts of the weights later, where the files allow it."""
     implementation = attention(run.config.trainer)
-    policy = load_without_weights(model_path, implementation, dtype) if run.config.trainer.world_size > 1 else None
-    return load_policy(model_path, implementation, dtype) if policy is None else policy
+    if run.config.trainer.world_size > 1:
+        policy = load_without_weights(model_path, implementation, dtype)
+        if policy is not None:
+            return policy
+        if is_first_process():
+            log.warning(
+                "%s: its files hold the weights otherwise than the model does, so every process loads all of them", model_path
+            )
+    return load_policy(model_path, implementation, dtype)
 
 
 def start_engine(run: Run, model_path: Path) -> RolloutEngine:
