@@ -18,7 +18,7 @@ from tensordict import TensorDict
 from torchrl.data import LazyTensorStorage, SamplerWithoutReplacement, TensorDictReplayBuffer
 
 from rltoolkit import old_log_probs, sampling_mask
-from rltoolkit.collector import CollectedStep, Collector, EncodedProblem, EveryPromptSolved, PromptStream
+from rltoolkit.collector import CollectedStep, Collector, EncodedProblem, EveryPromptSolved, LaggedCollector, PromptStream
 from rltoolkit.rollout_engine import RolloutEngine
 from rltoolkit.run.run import Run
 from rltoolkit.training.errors import NothingToTrain
@@ -26,7 +26,7 @@ from rltoolkit.training.interrupts import Interrupts, StopRequested
 from rltoolkit.training.loading import start_engine
 from rltoolkit.training.policy_module import PolicyModule
 from rltoolkit.training.progress import Display
-from rltoolkit.training.ranks import all_gather_objects
+from rltoolkit.training.ranks import all_gather_objects, gather_for_a_thread
 from rltoolkit.training.rollout_files import RolloutFiles
 from rltoolkit.training.run_log import RunLog
 from rltoolkit.training.weight_sync import WeightSync
@@ -55,7 +55,7 @@ class RolloutData(L.LightningDataModule):
         interrupts: asked before every mini-batch whether to stop.
     """
 
-    collector: Collector
+    collector: LaggedCollector
 
     def __init__(
         self,
@@ -90,7 +90,9 @@ class RolloutData(L.LightningDataModule):
         assert self.trainer is not None
         config, components = self.run.config, self.run.components
         self._engine = start_engine(self.run, self.model_path)
-        self.collector = Collector(
+        lag = config.collector.max_lag
+        in_background = lag > 0 and getattr(components.rollout_engine, "samples_in_background", False)
+        collector = Collector(
             engine=self._engine,
             prompts=PromptStream(self.problems, components.prompt_sampler, config.seed),
             reward_function=self.run.verifier,
@@ -103,24 +105,28 @@ class RolloutData(L.LightningDataModule):
             refill=config.collector,
             rank=self.trainer.global_rank,
             world_size=self.trainer.world_size,
-            all_gather=all_gather_objects,
+            all_gather=gather_for_a_thread() if in_background else all_gather_objects,
             adjust=self.module.pay_kl,
             on_progress=self.display.collecting,
+        )
+        self.collector = LaggedCollector(
+            collector, lag=lag, rollout_steps=self.run.plan.rollout_steps, in_background=in_background
         )
 
     def close(self) -> None:
         """End the engine; harmless where none was started."""
         if self._engine is not None:
+            self.collector.close()
             self._engine.close()
 
     @property
     def engine(self) -> RolloutEngine:
-        """The live engine."""
-        return self.collector.engine
+        """The live engine; between a mini-batch and ``settle`` it may be sampling ahead."""
+        return self.collector.collector.engine
 
     @property
     def rollout_step(self) -> int:
-        """Rollout steps collected so far."""
+        """Rollout steps handed out so far."""
         return self.collector.rollout_step
 
     @property
@@ -147,11 +153,15 @@ class RolloutData(L.LightningDataModule):
             step = self._collect()
             if step is None:
                 return None
-            self.run_log.collected(step, self.rollout_step, self.collector.metrics())
+            self.run_log.collected(step, self.rollout_step, self.collector.collector.metrics(step))
             self.sync.remember_probe(step.rollouts)
             logged_groups = self.rollout_files.collected(step, self.rollout_step)
             self.pending = self._mini_batches(step.rollouts, logged_groups)
         return self.pending.pop(0)
+
+    def settle(self) -> None:
+        """Wait for the rollout steps that are sampled ahead; the engine is free then."""
+        self.collector.settle()
 
     def state_dict(self) -> dict[str, Any]:
         """The collector's state and the mini-batches still to come."""
@@ -199,7 +209,8 @@ class RolloutData(L.LightningDataModule):
         line = torch.arange(len(rows))
         rows["logged"] = torch.where(line < logged_groups * group_size, line, -1)
         with self.run_log.scoring():
-            old_log_probs.before_updates(rows, self._source, self.module.score)
+            decoupled = config.collector.max_lag > 0 and self._source != old_log_probs.ENGINE
+            old_log_probs.before_updates(rows, self._source, self.module.score, decoupled=decoupled)
         unit = group_size if config.mini_batch_size % group_size == 0 else 1
         units = rows.reshape(-1, unit)
         # torchrl's buffer: rollouts stay in its vocabulary from the engine to the update
@@ -209,7 +220,7 @@ class RolloutData(L.LightningDataModule):
             batch_size=config.mini_batch_size // unit,
         )
         # every rank draws the same order, in this process or after a restart
-        buffer.set_rng(torch.Generator().manual_seed(config.seed * 1_000_003 + self.collector.rollout_step))
+        buffer.set_rng(torch.Generator().manual_seed(config.seed * 1_000_003 + self.rollout_step))
         buffer.extend(units)
         count = -(-len(units) // (config.mini_batch_size // unit))
         return [buffer.sample().select(*TRAINING_KEYS, strict=False).reshape(-1) for _ in range(count)]
