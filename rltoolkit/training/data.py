@@ -92,8 +92,7 @@ class RolloutData(L.LightningDataModule):
         assert self.trainer is not None
         config, components = self.run.config, self.run.components
         self._engine = start_engine(self.run, self.model_path)
-        lag = config.collector.max_lag
-        in_background = lag > 0 and getattr(components.rollout_engine, "samples_in_background", False)
+        in_background = self.run.samples_in_background
         self.collector = Collector(
             engine=self._engine,
             prompts=PromptStream(self.problems, components.prompt_sampler, config.seed),
@@ -112,7 +111,10 @@ class RolloutData(L.LightningDataModule):
             on_progress=self.display.collecting,
         )
         self.steps = LaggedCollector(
-            self.collector, lag=lag, rollout_steps=self.run.plan.rollout_steps, in_background=in_background
+            self.collector,
+            lag=config.collector.max_lag,
+            rollout_steps=self.run.plan.rollout_steps,
+            in_background=in_background,
         )
 
     def close(self) -> None:

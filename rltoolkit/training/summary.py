@@ -22,6 +22,8 @@ def summary_table(run: Run, policy: PolicyModel, folder: Path, resumed_from: Pat
         kl += f" to the policy of up to {config.reference_every} optimizer steps ago"
     source = old_log_probs.source(trainer.old_log_probs, plan.optimizer_steps_per_rollout)
     lag = f", {config.collector.max_lag} ahead of training" if config.collector.max_lag else ""
+    if lag and not run.samples_in_background:
+        lag += " but in turn with it"
     limit = f", {config.verifier_timeout:g} s for each check" if config.verifier_timeout is not None else ""
     rows = {
         "model": f"{name_of(components.model)}, {parameters / 1e6:.2f}M parameters ({trainable / 1e6:.2f}M trained), "

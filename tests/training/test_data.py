@@ -207,7 +207,9 @@ def test_under_a_lag_the_ratio_may_be_to_the_policy_that_sampled(make_data):
 
 
 def test_a_lag_without_a_correction_is_refused(make_data):
-    with pytest.raises(ConfigError, match=r"collector\.max_lag=1: .* set importance_correction=tis .* trainer\.old_log_probs=engine"):
+    with pytest.raises(
+        ConfigError, match=r"collector\.max_lag=1: .* set importance_correction=tis .* trainer\.old_log_probs=engine"
+    ):
         make_data("collector.max_lag=1")
 
 

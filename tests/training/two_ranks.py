@@ -87,7 +87,7 @@ def gathering_beside_training() -> object:
 
     def sample() -> None:
         for number in range(50):
-            got.append(of_the_thread([RANK, number]))  # noqa: PERF401 - a thread's work
+            got.append(of_the_thread([RANK, number]))
 
     thread = threading.Thread(target=sample)
     thread.start()
