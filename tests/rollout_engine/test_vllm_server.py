@@ -136,20 +136,22 @@ def test_the_same_seeds_give_the_same_responses_as_in_process(engine, vllm_engin
     torch.testing.assert_close(there["rollout_log_probs"], here["rollout_log_probs"], atol=1e-5, rtol=0)
 
 
-def test_a_run_on_two_addresses_equals_the_run_in_process(served, relay, checkpoint, tmp_path):
+@pytest.mark.parametrize("ahead", [[], ["collector.max_lag=1", "importance_correction=tis", "trainer.max_steps=6"]])
+def test_a_run_on_two_addresses_equals_the_run_in_process(served, relay, checkpoint, tmp_path, ahead):
+    # servers sample ahead while training computes, the engine in process in turn with it
     rows = {}
     for name, choice in (
         ("there", ["rollout_engine=vllm_server", f"rollout_engine.urls=[{served.url},{relay.url}]"]),
         ("here", ["rollout_engine=vllm"]),
     ):
-        words = [*RUN, f"model.name_or_path={checkpoint(True)}", *choice, f"hydra.run.dir={tmp_path / name}"]
+        words = [*RUN, f"model.name_or_path={checkpoint(True)}", *choice, *ahead, f"hydra.run.dir={tmp_path / name}"]
         done = subprocess.run([sys.executable, "-m", "rltoolkit", *words], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         assert KEY not in done.stdout + done.stderr
         with (tmp_path / name / "metrics.csv").open() as file:
             rows[name] = list(csv.DictReader(file))
-    assert len(rows["here"]) == 4
-    assert float(rows["here"][-1]["policy_movement"]) > 0.01  # the second rollout step had other weights than the first
+    assert [row["kept_policy_age"] for row in rows["there"]] == (["0", "0", "1", "1", "1", "1"] if ahead else ["0"] * 4)
+    assert max(float(row["policy_movement"] or 0) for row in rows["here"]) > 0.01  # later rollout steps have other weights
     for there, here in zip(rows["there"], rows["here"], strict=True):
         for column in here:
             if not column.startswith(("seconds", "tokens_per_second", "peak_memory")) and here[column]:
