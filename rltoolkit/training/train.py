@@ -101,7 +101,8 @@ def train(run: Run, folder: Path | str, console: Console | None = None) -> Resul
     if received:
         result = _result("interrupted", received, home.path)
         where = "continues from the checkpoint just written" if result.checkpoint else "starts anew: no optimizer step was done"
-        console.print(f"interrupted; the same command {where}")
+        # all at once: a launcher that sees one process end like this kills the others
+        ranks.agree(lambda: console.print(f"interrupted; the same command {where}"))
         return result
     if is_first_process():
         log_figures(loggers, write_run_figures(home.path), step=run.config.trainer.max_steps)
