@@ -85,7 +85,9 @@ def _attend(server: subprocess.Popen[bytes], host: str, port: int) -> int:
         server.terminate()
 
     signal.signal(signal.SIGINT, end)
-    if signal.getsignal(signal.SIGTERM) != signal.SIG_IGN:  # as a batch job leaves it, whose trainers get the same signal and need us
+    if (
+        signal.getsignal(signal.SIGTERM) != signal.SIG_IGN
+    ):  # as a batch job leaves it, whose trainers get the same signal and need us
         signal.signal(signal.SIGTERM, end)
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     say(f"starting a server at {url}")

@@ -70,17 +70,21 @@ def script(words: Sequence[str], overrides: Sequence[str], nodes: int | None, se
     if {"-m", "--multirun"} & set(overrides):
         raise ConfigError("-m: a sweep queues its own jobs: python -m rltoolkit ... -m hydra/launcher=slurm")
     filled_in = [_FOLDER, *(["trainer.num_nodes"] if nodes else []), *(["rollout_engine.urls"] if servers else [])]
-    own = [word for word in words if _key(word) not in filled_in]
-    if nodes:
-        own.append(f"trainer.num_nodes={nodes}")
-    if servers and "rollout_engine" not in map(_key, own):
-        own.append("rollout_engine=vllm_server")
-    # a name that is no loopback address: the servers are on other machines
-    urls = [f"rollout_engine.urls=[http://server:{PORT}]"] if servers else []
-    run = compose.load(*prepare(own), *urls)
-    if servers and not hasattr(run.components.rollout_engine, "urls"):
-        raise ConfigError(f"--servers {servers}: {label(run.components.rollout_engine)} samples in the trainer; leave rollout_engine out")
-    return _script(run, words, own, _folder(overrides), servers)
+    added = [f"trainer.num_nodes={nodes}"] if nodes else []
+    if servers and "rollout_engine" not in map(_key, overrides):
+        added.append("rollout_engine=vllm_server")
+
+    def completed(words: Sequence[str]) -> list[str]:
+        return [*(word for word in words if _key(word) not in filled_in), *added]
+
+    run = compose.load(*completed(overrides))
+    if servers:
+        if not hasattr(run.components.rollout_engine, "urls"):
+            engine = label(run.components.rollout_engine)
+            raise ConfigError(f"--servers {servers}: {engine} samples in the trainer; leave rollout_engine out")
+        elsewhere = f"rollout_engine.urls=[http://server:{PORT}]"  # no loopback address: weights have to get to other machines
+        run = compose.load(*completed(overrides), elsewhere)
+    return _script(run, words, completed(words), _folder(overrides), servers)
 
 
 def _script(run: Run, words: Sequence[str], own: Sequence[str], folder: str, servers: int) -> str:
@@ -95,9 +99,10 @@ def _script(run: Run, words: Sequence[str], own: Sequence[str], folder: str, ser
         "open-mode=append",
         f"signal=TERM@{NOTICE}",
     ]
+    command = ["python", "-m", "rltoolkit.slurm", *words, "--nodes", str(trainer.num_nodes), "--servers", str(servers)]
     head = [
         "#!/bin/bash",
-        f"# python -m rltoolkit.slurm {shlex.join(words)}".rstrip() + f" --nodes {trainer.num_nodes} --servers {servers}",
+        f"# {shlex.join(command)}".replace("\n", " "),
         *(f"#SBATCH --{directive}" for directive in directives),
         "",
         "set -euo pipefail",
@@ -105,6 +110,7 @@ def _script(run: Run, words: Sequence[str], own: Sequence[str], folder: str, ser
         f'run="{folder}" # every node must see it',
         f"nodes={trainer.num_nodes} devices={trainer.devices}",
         *(_servers_of(run, servers, gpus) if servers else []),
+        "# shellcheck disable=SC2016 # taken as they are",
         "overrides=(",
         *(f"    {shlex.quote(word)}" for word in own),
         f'    "{_FOLDER}=$run"',

@@ -1,7 +1,7 @@
-"""A cluster on this machine: ``srun`` and ``scontrol`` that do here what SLURM's do on its nodes. What they start is the real thing.
+"""A cluster on this machine: ``srun`` and ``scontrol`` that do here what SLURM's do on its nodes. All that they start is real.
 
-Tasks get SLURM's variables. When one ends with an error all others are killed at once (``--kill-on-bad-exit``), without the seconds that
-SLURM gives them. ``--nodes`` and ``--ntasks-per-node`` count; everything else is taken and left alone.
+Tasks get SLURM's variables. When one ends with an error all others are killed at once (``--kill-on-bad-exit``), without the seconds
+that SLURM gives them. ``--nodes`` and ``--ntasks-per-node`` count; everything else is taken and left alone.
 """
 
 from __future__ import annotations
