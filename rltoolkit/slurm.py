@@ -95,6 +95,7 @@ def _script(run: Run, words: Sequence[str], own: Sequence[str], folder: str, ser
         f"nodes={trainer.num_nodes + servers}",
         *([f"gpus-per-node={gpus}"] if gpus else []),
         "exclusive",
+        "mem=0",  # all of it
         "requeue",
         "open-mode=append",
         f"signal=TERM@{NOTICE}",

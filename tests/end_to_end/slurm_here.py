@@ -1,6 +1,6 @@
 """A cluster on this machine: ``srun`` and ``scontrol`` that do here what SLURM's do on its nodes. All that they start is real.
 
-Tasks get SLURM's variables. When one ends with an error all others are killed at once (``--kill-on-bad-exit``), without the seconds
+Tasks get SLURM's variables. When one ends with an error, or ``srun`` itself gets SIGTERM, all are killed at once, without the seconds
 that SLURM gives them. ``--nodes`` and ``--ntasks-per-node`` count; everything else is taken and left alone.
 """
 
@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 SRUN = """#!{python}
-import os, subprocess, sys, time
+import os, psutil, signal, subprocess, sys, time
 from pathlib import Path
 
 options, command = {{}}, []
@@ -31,11 +31,17 @@ for rank in range(nodes * each):
     tasks.append(subprocess.Popen(command, env={{**os.environ, **{{name: str(value) for name, value in task.items()}}}}))
     with Path({state!r}, "tasks").open("a") as file:
         file.write(f"{{tasks[-1].pid}}\\n")
+
+def kill(*_):
+    for task in tasks:
+        for process in [*psutil.Process(task.pid).children(recursive=True), task] if task.poll() is None else []:
+            process.kill()
+
+signal.signal(signal.SIGTERM, kill)
 while any(task.poll() is None for task in tasks):
     time.sleep(0.02)
     if any(task.poll() for task in tasks) and "kill-on-bad-exit" in options:
-        for task in tasks:
-            task.kill()
+        kill()
 sys.exit(max(status if status >= 0 else 128 - status for status in (task.wait() for task in tasks)))
 """
 SCONTROL = """#!/bin/bash
