@@ -117,7 +117,9 @@ METRICS: dict[str, Column] = {
     "steps_not_finite": Column(_UPDATE, "1 where loss or gradient was not finite, so no step was made"),
     # what it cost
     "seconds_generation": Column(_ROLLOUT, "sampling, verifying, shaping and filtering"),
-    "seconds_waiting": Column(_ROLLOUT, "of these, what training stood still for: all, unless sampling runs ahead (collector.max_lag)"),
+    "seconds_waiting": Column(
+        _ROLLOUT, "of these, what training stood still for: all, unless sampling runs ahead (collector.max_lag)"
+    ),
     "seconds_verification": Column(_ROLLOUT, "of seconds_generation, waiting for the reward function"),
     "seconds_score": Column(_ROLLOUT, "log-probs of the old policy"),
     "seconds_update": Column(_UPDATE, "forward, backward and optimizer"),

@@ -62,9 +62,7 @@ def require_source_fits(asked: str, correction: ImportanceCorrection, max_lag: i
         )
 
 
-def before_updates(
-    rows: TensorDict, source: str, score: Callable[[TensorDict], Tensor], *, decoupled: bool = False
-) -> None:
+def before_updates(rows: TensorDict, source: str, score: Callable[[TensorDict], Tensor], *, decoupled: bool = False) -> None:
     """Enter ``old_log_probs`` and ``scored_in_update`` into the rows [N] of a rollout step, before its first update.
 
     Args:

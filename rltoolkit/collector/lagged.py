@@ -8,7 +8,8 @@ Sampling and training meet once a rollout step, when the new weights are sent: a
 two. One step ahead is enough for that; more makes the data older, nothing faster, and is there to study how much a method bears.
 
 What is sampled ahead belongs to the state: a checkpoint waits for the groups in flight, and a run that goes on from it equals the
-uninterrupted one to the bit. Only an engine outside of this process samples while training computes (its settings say
+uninterrupted one to the bit. Nothing is sampled ahead beyond the run's last step, so a run whose ``trainer.max_steps`` is raised
+afterwards begins its new steps on-policy. Only an engine outside of this process samples while training computes (its settings say
 ``samples_in_background``). Another one takes turns with training, and gives the same responses.
 
 Source: the pipeline with a bound on staleness of asynchronous RL, arXiv:2410.18252 (one step) and AReaL, arXiv:2505.24298, section 5.1.
@@ -116,9 +117,7 @@ class LaggedCollector:
         """Sample until ``lag`` steps are ready. A failure is kept until they have been handed out."""
         progress = self._stop_if_closed if self._in_background else None
         try:
-            while (
-                self._failure is None and len(self._ready) < self._lag and self.collector.rollout_step < self._rollout_steps
-            ):
+            while self._failure is None and len(self._ready) < self._lag and self.collector.rollout_step < self._rollout_steps:
                 step = self.collector.draw(progress)
                 self.collector.accept(step)
                 self._ready.append(step)

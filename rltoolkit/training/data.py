@@ -55,7 +55,9 @@ class RolloutData(L.LightningDataModule):
         interrupts: asked before every mini-batch whether to stop.
     """
 
-    collector: LaggedCollector
+    collector: Collector
+    steps: LaggedCollector
+    """the collector's rollout steps, as training takes them"""
 
     def __init__(
         self,
@@ -90,9 +92,8 @@ class RolloutData(L.LightningDataModule):
         assert self.trainer is not None
         config, components = self.run.config, self.run.components
         self._engine = start_engine(self.run, self.model_path)
-        lag = config.collector.max_lag
-        in_background = lag > 0 and getattr(components.rollout_engine, "samples_in_background", False)
-        collector = Collector(
+        in_background = self.run.samples_in_background
+        self.collector = Collector(
             engine=self._engine,
             prompts=PromptStream(self.problems, components.prompt_sampler, config.seed),
             reward_function=self.run.verifier,
@@ -109,25 +110,28 @@ class RolloutData(L.LightningDataModule):
             adjust=self.module.pay_kl,
             on_progress=self.display.collecting,
         )
-        self.collector = LaggedCollector(
-            collector, lag=lag, rollout_steps=self.run.plan.rollout_steps, in_background=in_background
+        self.steps = LaggedCollector(
+            self.collector,
+            lag=config.collector.max_lag,
+            rollout_steps=self.run.plan.rollout_steps,
+            in_background=in_background,
         )
 
     def close(self) -> None:
         """End the engine; harmless where none was started."""
         if self._engine is not None:
-            self.collector.close()
+            self.steps.close()
             self._engine.close()
 
     @property
     def engine(self) -> RolloutEngine:
         """The live engine; between a mini-batch and ``settle`` it may be sampling ahead."""
-        return self.collector.collector.engine
+        return self.collector.engine
 
     @property
     def rollout_step(self) -> int:
         """Rollout steps handed out so far."""
-        return self.collector.rollout_step
+        return self.steps.rollout_step
 
     @property
     def rollout_step_finished(self) -> bool:
@@ -153,26 +157,27 @@ class RolloutData(L.LightningDataModule):
             step = self._collect()
             if step is None:
                 return None
-            self.run_log.collected(step, self.rollout_step, self.collector.collector.metrics(step))
+            self.run_log.collected(step, self.rollout_step, self.collector.metrics(step))
             self.sync.remember_probe(step.rollouts)
             logged_groups = self.rollout_files.collected(step, self.rollout_step)
             self.pending = self._mini_batches(step.rollouts, logged_groups)
         return self.pending.pop(0)
 
     def settle(self) -> None:
-        """Wait for the rollout steps that are sampled ahead; the engine is free then."""
-        self.collector.settle()
+        """After the last update of a rollout step: wait for those that are sampled ahead. The engine is free then."""
+        with self.run_log.paused():
+            self.steps.settle()
 
     def state_dict(self) -> dict[str, Any]:
-        """The collector's state and the mini-batches still to come."""
+        """The collector's state, rollout steps sampled ahead, and the mini-batches still to come."""
         buffer = io.BytesIO()
-        torch.save({"collector": self.collector.state_dict(), "pending": list(self.pending)}, buffer)
+        torch.save({"steps": self.steps.state_dict(), "pending": list(self.pending)}, buffer)
         return {"stream": buffer.getvalue()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue where ``state_dict`` was taken."""
         state = torch.load(io.BytesIO(state_dict["stream"]), weights_only=False)
-        self.collector.load_state_dict(state["collector"])
+        self.steps.load_state_dict(state["steps"])
         self.pending = list(state["pending"])
 
     def _collect(self) -> CollectedStep | None:
@@ -180,7 +185,7 @@ class RolloutData(L.LightningDataModule):
         assert self.trainer is not None
         try:
             with self.interrupts.leaving_at_once():
-                step = self.collector.sample()
+                step = self.steps.sample()
         except StopRequested:
             self.interrupts.should_stop()
             return None
@@ -188,7 +193,7 @@ class RolloutData(L.LightningDataModule):
             log.warning("the run ends after %d rollout steps: %s", self.rollout_step, end)
             self.trainer.should_stop = True
             return None
-        self.collector.accept(step)
+        self.steps.accept(step)
         self._without_tokens = 0 if step.counters.trained_tokens else self._without_tokens + 1
         limit = self.run.config.trainer.max_skipped_steps
         if self._without_tokens >= limit:

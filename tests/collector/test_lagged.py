@@ -3,6 +3,7 @@
 import threading
 
 import pytest
+
 from rltoolkit.collector import LaggedCollector
 
 from .table_engine import kept, make, plain

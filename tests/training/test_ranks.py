@@ -30,6 +30,10 @@ def test_each_rank_reads_its_part_of_a_model(two_ranks):
         assert share == pytest.approx(0.5, abs=0.01)
 
 
+def test_a_thread_exchanges_with_other_ranks_while_training_does(two_ranks):
+    assert two_ranks["thread"] == [[True, True]] * 2
+
+
 def test_a_collective_that_fails_because_a_process_is_gone_says_so():
     gloo = "[/build/gloo/transport/tcp/pair.cc:553] Connection closed by peer [10.77.0.2]:26323. This is typically"
     with (
