@@ -151,7 +151,9 @@ def gather_for_a_thread() -> Callable[[Any], list[Any]]:
     """
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return all_gather_objects
-    return partial(all_gather_objects, group=dist.new_group(backend="gloo"))
+    group = dist.new_group(backend="gloo")
+    ask_after_peers()
+    return partial(all_gather_objects, group=group)
 
 
 def _cluster() -> ClusterEnvironment | None:
