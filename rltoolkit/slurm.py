@@ -153,7 +153,6 @@ def _key(word: str) -> str:
 
 _NODES = r"""
 mapfile -t hosts < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
-export MASTER_ADDR="${hosts[0]}" # where the ranks find each other
 """
 
 _SERVERS = r"""# --- Servers sample, on the nodes behind the trainers' -----------------------------------------------------
@@ -194,7 +193,7 @@ _TRAINERS = r"""# --- Trainers -------------------------------------------------
 said() { cat "$run/run.json" 2>/dev/null || true; } # how the run is going, another text each time that it starts or ends
 before=$(said)
 status=0
-srun --nodes="$nodes" --relative=0 --ntasks-per-node="$devices" --cpu-bind=none --kill-on-bad-exit=1 \
+MASTER_ADDR="${hosts[0]}" srun --nodes="$nodes" --relative=0 --ntasks-per-node="$devices" --cpu-bind=none --kill-on-bad-exit=1 \
     "$python" -m rltoolkit "${overrides[@]}" || status=$?
 
 # --- Preempted, or out of time: the run has written a checkpoint, and goes on from it when its turn comes again ----
