@@ -130,8 +130,8 @@ def _servers_of(run: Run, nodes: int, gpus: int) -> list[str]:
             f"rollout_engine.tensor_parallel_size={each}: a node has trainer.devices={gpus} GPUs, and no server spans several nodes"
         )
     on_each = gpus // each if gpus else 1
-    share = f"--gpus-per-task={each}" if gpus else "--gpus-per-node=0"
-    return [f"server_nodes={nodes} servers_on_each={on_each} gpus_of_a_server={share} port={PORT}"]
+    share = f"--gpus-per-node={on_each * each} --gpus-per-task={each}" if gpus else ""
+    return [f"server_nodes={nodes} servers_on_each={on_each} port={PORT}", f"server_gpus=({share})"]
 
 
 def _folder(overrides: Sequence[str]) -> str:
@@ -171,7 +171,7 @@ export RLTOOLKIT_SERVER_KEY no_proxy SERVER_ADDRESSES="${addresses[*]}" SERVER_P
 
 # SLURM announces the end to all of its tasks with SIGTERM; the trainers need the servers until they have stopped.
 # shellcheck disable=SC2016 # expanded on the server's node
-srun --nodes="$server_nodes" --relative="$nodes" --ntasks-per-node="$servers_on_each" "$gpus_of_a_server" --cpu-bind=none \
+srun --nodes="$server_nodes" --relative="$nodes" --ntasks-per-node="$servers_on_each" "${server_gpus[@]}" --cpu-bind=none \
     bash -c 'trap "" TERM
         read -ra addresses <<<"$SERVER_ADDRESSES"
         exec "$@" --host "${addresses[SLURM_NODEID]}" --port "$((SERVER_PORT + SLURM_LOCALID))"' \

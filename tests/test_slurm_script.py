@@ -50,7 +50,8 @@ def test_a_node_holds_as_many_servers_as_its_gpus():
     text = printed([*SINGLE, *SERVERS], nodes=2, servers=1)
     # two nodes that train and one that samples; 8 GPUs, 2 for each server
     assert {"--nodes=3", "--gpus-per-node=8"} <= directives(text)
-    assert "server_nodes=1 servers_on_each=4 gpus_of_a_server=--gpus-per-task=2" in text
+    assert "server_nodes=1 servers_on_each=4 " in text
+    assert said_by_bash(text, "server_gpus") == ["--gpus-per-node=8", "--gpus-per-task=2"]
     assert "rltoolkit.serve" not in printed(SINGLE, nodes=2)
 
 
