@@ -3,7 +3,8 @@
     python -m rltoolkit.serve +experiment=dapo --port 8000
     python -m rltoolkit +experiment=dapo rollout_engine=vllm_server 'rollout_engine.urls=[http://127.0.0.1:8000]'
 
-It takes the overrides of the run. Several servers: one command for each, with ports of their own. SIGINT or SIGTERM ends it.
+It takes the overrides of the run. Several servers: one command for each, with ports of their own. SIGINT or SIGTERM ends it; a
+SIGTERM that is ignored where it starts stays ignored.
 
 vLLM's control routes, over which weights are replaced, know no authentication, whatever the API key: keep ``--host`` at loopback or in
 a private network. The key for the other routes is read from RLTOOLKIT_SERVER_KEY, here and in the trainer.
@@ -83,8 +84,11 @@ def _attend(server: subprocess.Popen[bytes], host: str, port: int) -> int:
         received.append(number)
         server.terminate()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, end)
+    signal.signal(signal.SIGINT, end)
+    if (
+        signal.getsignal(signal.SIGTERM) != signal.SIG_IGN
+    ):  # as a batch job leaves it, whose trainers get the same signal and need us
+        signal.signal(signal.SIGTERM, end)
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     say(f"starting a server at {url}")
     if _healthy(server, url):

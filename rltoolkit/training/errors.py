@@ -13,3 +13,7 @@ class CheckpointError(RunFailed):
 
 class NothingToTrain(RunFailed):
     """Several rollout steps in a row had no token to train on."""
+
+
+class RankLost(RunFailed):
+    """Another process of the run is gone, with its machine or alone."""

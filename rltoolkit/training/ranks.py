@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
+import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -20,7 +22,11 @@ import torch
 import torch.distributed as dist
 from lightning.fabric.plugins.environments import ClusterEnvironment, SLURMEnvironment, TorchElasticEnvironment
 
+from rltoolkit.training.errors import RankLost
+
 T = TypeVar("T")
+_KEEPALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 25_000}
+"""Seconds of silence before a kernel asks, and between its three questions; milliseconds that what was sent may stay unconfirmed."""
 
 
 def join() -> None:
@@ -36,6 +42,41 @@ def join() -> None:
     if torch.cuda.is_available():
         torch.cuda.set_device(cluster.local_rank())
     dist.init_process_group(backend, rank=cluster.global_rank(), world_size=cluster.world_size())
+
+
+def ask_after_peers() -> None:
+    """Let the kernel notice within half a minute that a machine at the other end of a connection is gone without a word.
+
+    Without power or network it closes nothing, and collectives would wait for half an hour. A busy process is not taken for a lost
+    one: its kernel answers for it. Call it when the process groups are up.
+    """
+    descriptors = Path("/proc/self/fd")  # Linux; elsewhere, collectives wait
+    for name in os.listdir(descriptors) if descriptors.is_dir() else ():
+        try:
+            connection = socket.socket(fileno=os.dup(int(name)))  # of the same connection, so that the options are, too
+        except OSError:
+            continue  # no socket
+        with connection:
+            if connection.family in (socket.AF_INET, socket.AF_INET6) and connection.type == socket.SOCK_STREAM:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+                for option, value in _KEEPALIVE.items():
+                    connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+
+
+@contextlib.contextmanager
+def naming_lost_ranks() -> Iterator[None]:
+    """Raise RankLost where a collective fails because another process is gone."""
+    try:
+        yield
+    except RuntimeError as error:  # gloo's are nothing more special
+        text = str(error)
+        if not isinstance(error, dist.DistNetworkError) and not re.search(r"gloo/transport|ncclRemoteError", text):
+            raise
+        reason = re.sub(r"^\[\S+\] ", "", text.partition("\n")[0]).partition(". ")[0]
+        raise RankLost(
+            f"another process of this run is gone, or the network to it: {reason}. The last checkpoint stands; the same command "
+            "goes on from it, also on fewer machines"
+        ) from error
 
 
 def agree(decide: Callable[[], T]) -> T:
@@ -110,7 +151,9 @@ def gather_for_a_thread() -> Callable[[Any], list[Any]]:
     """
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return all_gather_objects
-    return partial(all_gather_objects, group=dist.new_group(backend="gloo"))
+    group = dist.new_group(backend="gloo")
+    ask_after_peers()
+    return partial(all_gather_objects, group=group)
 
 
 def _cluster() -> ClusterEnvironment | None:

@@ -18,6 +18,7 @@ from torch.distributed.checkpoint.state_dict import (
     set_optimizer_state_dict,
 )
 
+from rltoolkit.training import ranks
 from rltoolkit.training.errors import CheckpointError
 
 _METADATA = "meta.pt"
@@ -37,6 +38,7 @@ class ShardedStrategy(ModelParallelStrategy):
         """Start the process group, and another one for the threads that write: collectives of two threads must not meet."""
         super().setup_environment()
         self._writers = dist.new_group(backend="gloo")
+        ranks.ask_after_peers()
 
     def _configure_launcher(self) -> None:
         """Lightning's, for several processes; one needs none, and in a notebook Lightning refuses to train under one."""

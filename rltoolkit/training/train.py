@@ -71,8 +71,8 @@ def train(run: Run, folder: Path | str, console: Console | None = None) -> Resul
 
     Raises:
         ConfigError: this machine, the folder or the data do not fit the run.
-        EngineDied, StaleWeights, NotFinite, NothingToTrain, GenerationLimit, CheckpointError: what happened; the last checkpoint
-            stands.
+        EngineDied, StaleWeights, NotFinite, NothingToTrain, GenerationLimit, CheckpointError, RankLost: what happened; the last
+            checkpoint stands.
     """
     console = console or Console(quiet=not is_first_process())
     quiet_lightning()
@@ -86,7 +86,8 @@ def train(run: Run, folder: Path | str, console: Console | None = None) -> Resul
             return _result("finished", 0, home.path)
         home.write("running")
         loggers = [_made(logger, home.path) for logger in run.config.logger.values()]
-        received = fit(run, home.path, start.checkpoint, console, loggers)
+        with ranks.naming_lost_ranks():
+            received = fit(run, home.path, start.checkpoint, console, loggers)
         home.write("interrupted" if received else "finished")
     except ConfigError as error:
         home.write("failed", error=f"{type(error).__name__}: {error}")  # a folder that was there before keeps it
@@ -101,7 +102,8 @@ def train(run: Run, folder: Path | str, console: Console | None = None) -> Resul
     if received:
         result = _result("interrupted", received, home.path)
         where = "continues from the checkpoint just written" if result.checkpoint else "starts anew: no optimizer step was done"
-        console.print(f"interrupted; the same command {where}")
+        # all at once: a launcher that sees one process end like this kills the others
+        ranks.agree(lambda: console.print(f"interrupted; the same command {where}"))
         return result
     if is_first_process():
         log_figures(loggers, write_run_figures(home.path), step=run.config.trainer.max_steps)

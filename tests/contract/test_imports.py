@@ -6,7 +6,7 @@ import pytest
 from rltoolkit import registry
 
 FLOORS = (
-    "__main__ evaluate rollouts serve transform_dataset",
+    "__main__ evaluate rollouts serve slurm transform_dataset",
     "evaluations",
     "export components",
     "training torchrl",

@@ -24,6 +24,7 @@ def test_presets():
     assert plan("preset=smollm2", gpu=None) is None
     assert plan("preset=single_gpu") is None
     assert plan("preset=single_gpu", gpu=24) == "an update of the trainer"
+    assert plan("preset=one_node", "+experiment=dapo") is None
     # 61 GiB of weights in half of 80
     assert plan("preset=paper", "+experiment=dapo") == "the engine's weights and one response"
     assert plan("preset=paper", "+experiment=dapo", "rollout_engine.gpu_memory_utilization=0.9") is None

@@ -3,6 +3,7 @@
 import pytest
 
 from rltoolkit.training import ranks
+from rltoolkit.training.errors import RankLost
 
 
 def test_alone_a_process_agrees_with_itself(process_group):
@@ -31,3 +32,15 @@ def test_each_rank_reads_its_part_of_a_model(two_ranks):
 
 def test_a_thread_exchanges_with_other_ranks_while_training_does(two_ranks):
     assert two_ranks["thread"] == [[True, True]] * 2
+
+
+def test_a_collective_that_fails_because_a_process_is_gone_says_so():
+    gloo = "[/build/gloo/transport/tcp/pair.cc:553] Connection closed by peer [10.77.0.2]:26323. This is typically"
+    with (
+        pytest.raises(RankLost, match=r"the network to it: Connection closed by peer \[10\.77\.0\.2\]:26323\."),
+        ranks.naming_lost_ranks(),
+    ):
+        raise RuntimeError(gloo)
+    with pytest.raises(RuntimeError, match="a bug") as other, ranks.naming_lost_ranks():
+        raise RuntimeError("a bug")
+    assert not isinstance(other.value, RankLost)
