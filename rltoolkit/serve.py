@@ -87,7 +87,7 @@ def _attend(server: subprocess.Popen[bytes], host: str, port: int) -> int:
     signal.signal(signal.SIGINT, end)
     if (
         signal.getsignal(signal.SIGTERM) != signal.SIG_IGN
-    ):  # as a batch job leaves it, whose trainers get the same signal and need us
+    ):  # a batch job ignores it: its trainers get it, too, and need us meanwhile
         signal.signal(signal.SIGTERM, end)
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     say(f"starting a server at {url}")
