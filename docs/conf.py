@@ -19,6 +19,7 @@ extensions = [
 ]
 exclude_patterns = ["_build", "tutorials/sweep", "**/.ipynb_checkpoints"]  # the sweep is one of a tutorial
 nitpicky = False  # types of torch and its kind have no page here
+suppress_warnings = ["ref.python"]  # a Run that trains and a Run that was read: each module's own is found first
 
 myst_enable_extensions = ["amsmath", "attrs_inline", "deflist", "dollarmath"]
 myst_heading_anchors = 4
@@ -43,4 +44,5 @@ html_css_files = ["site.css"]
 html_js_files = ["site.js"]
 html_show_sourcelink = False
 html_show_sphinx = False
+html_domain_indices = False  # a list of modules says nothing that the reference does not
 copybutton_prompt_text = "$ "
