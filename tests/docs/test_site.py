@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator
 from functools import cached_property
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 from types import FunctionType, ModuleType
 from urllib.parse import unquote, urlsplit
@@ -24,6 +25,8 @@ from rltoolkit import columns, registry
 
 pytestmark = pytest.mark.skipif("RLTOOLKIT_SITE" not in os.environ, reason="RLTOOLKIT_SITE: the folder of the built site")
 SITE = Path(os.environ.get("RLTOOLKIT_SITE", "."))
+DOCS = Path(__file__).parents[2] / "docs"
+METHODS = (FunctionType, classmethod, staticmethod, property, cached_property)
 
 
 class Page(HTMLParser):
@@ -104,24 +107,23 @@ def test_the_search_finds(query):
     assert SOUGHT[query] in {index["docnames"][page] for page in common}
 
 
-METHODS = (FunctionType, classmethod, staticmethod, property, cached_property)
+def modules() -> list[str]:
+    return [name for _, name, _ in pkgutil.walk_packages(rltoolkit.__path__, "rltoolkit.")]
 
 
-def public_modules() -> Iterator[ModuleType]:
+def source(module: str) -> str:
+    return Path(importlib.util.find_spec(module).origin).read_text(encoding="utf-8")
+
+
+def public_modules() -> list[ModuleType]:
     """Packages that say what they export, and modules that the reference documents whole."""
-    for _, name, _ in pkgutil.walk_packages(rltoolkit.__path__, "rltoolkit."):
-        if not re.search(r"\._|__main__|\.conf", name):
-            module = importlib.import_module(name)
-            if hasattr(module, "__all__"):
-                yield module
-    source = (Path(__file__).parents[2] / "docs" / "reference" / "python.md").read_text()
-    for name in re.findall(r"automodule:: (\S+)", source):
-        if not hasattr(module := importlib.import_module(name), "__all__"):
-            yield module
+    exporting = [name for name in modules() if "._" not in name and "\n__all__ = " in source(name)]
+    whole = re.findall(r"automodule:: (\S+)", (DOCS / "reference" / "python.md").read_text())
+    return [importlib.import_module(name) for name in {*exporting, *whole}]
 
 
 def public_names() -> Iterator[str]:
-    """Every exported function, class and constant and its public methods; of a component the place on its kind's page."""
+    """Every exported function, every class and its public methods; of a component the place on its kind's page."""
     components = {registry.get(kind, name): f"{kind}.{name}" for kind in registry.kinds() for name in registry.names(kind)}
     for module in public_modules():
         own = [name for name, symbol in vars(module).items() if getattr(symbol, "__module__", "") == module.__name__]
@@ -129,14 +131,16 @@ def public_names() -> Iterator[str]:
             symbol, full = getattr(module, name), f"{module.__name__}.{name}"
             if inspect.isclass(symbol) and symbol in components:
                 yield re.sub(r"[._]", "-", components[symbol])
-            elif not name.startswith("_"):
+            elif not name.startswith("_") and callable(symbol):
                 yield full
                 yield from (f"{full}.{method}" for method in public_methods(symbol))
 
 
 def public_methods(symbol: object) -> list[str]:
     members = vars(symbol).items() if inspect.isclass(symbol) else ()
-    return [name for name, value in members if not name.startswith("_") and isinstance(value, METHODS)]
+    methods = [name for name, value in members if not name.startswith("_") and isinstance(value, METHODS)]
+    modules = {name: getattr(getattr(symbol, name), "__module__", "") for name in methods}
+    return [name for name in methods if not modules[name].startswith("tensordict.")]  # what makes a class a tensorclass
 
 
 def test_every_public_symbol_is_in_the_reference(pages):
@@ -151,13 +155,17 @@ def test_every_column_is_in_the_reference(pages):
 
 
 def test_every_command_is_in_the_reference(pages):
-    modules = [name for _, name, _ in pkgutil.walk_packages(rltoolkit.__path__, "rltoolkit.") if is_command(name)]
-    commands = {"python-m-" + re.sub(r"[._]", "-", name.removesuffix(".__main__")) for name in modules}
+    # a module that does something when it is run; those with an underscore are helper processes
+    runnable = [name for name in modules() if '\nif __name__ == "__main__":' in source(name)]
+    commands = [name.removesuffix(".__main__") for name in runnable if "._" not in name.removesuffix(".__main__")]
     assert len(commands) >= 9
-    assert commands - pages["reference/generated/commands.html"].anchors == set()
+    anchors = pages["reference/generated/commands.html"].anchors
+    assert [command for command in commands if "python-m-" + re.sub(r"[._]", "-", command) not in anchors] == []
 
 
-def is_command(name: str) -> bool:
-    """Whether a module does something when it is run; what begins with an underscore are helper processes."""
-    source = Path(importlib.util.find_spec(name).origin).read_text(encoding="utf-8")
-    return '\nif __name__ == "__main__":' in source and "._" not in name.removesuffix(".__main__")
+def test_every_option_of_a_command_is_explained():
+    lines = (DOCS / "reference" / "generated" / "commands.md").read_text(encoding="utf-8").splitlines()
+    options = [(line, after) for line, after in pairwise(lines) if line.startswith("  -")]
+    assert len(options) > 20
+    # behind the option, two spaces away, or on the next line, further in
+    assert [line for line, after in options if not re.search(r"\S  +\S", line) and not after.startswith(" " * 10)] == []
