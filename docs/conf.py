@@ -6,6 +6,8 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
+from nbclient import NotebookClient
+
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 project, author, version = "rltoolkit", "the rltoolkit authors", metadata.version("rltoolkit")
@@ -27,9 +29,11 @@ nb_execution_mode = "force"
 nb_execution_timeout = 300
 nb_execution_raise_on_error = True
 nb_merge_streams = True
+NotebookClient.coalesce_streams.default_value = True  # in time: MyST-NB begins a line with every piece of a command's output
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # their python is this one
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the notebooks: models this small wait for each other
 os.environ.setdefault("COLUMNS", "100")
+os.environ.setdefault("PYTHONWARNINGS", "ignore:IProgress not found")  # tqdm would like widgets, of which a page has none
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
 logging.getLogger("traitlets").setLevel(logging.ERROR)  # a line for every notebook
 

@@ -110,10 +110,11 @@ def shorten(text: str, width: int) -> str:
 
 
 def relative(file: str) -> str:
-    """A component's file, from the package down for our own."""
-    package = Path(__file__).parent
-    path = Path(file)
-    return str(path.relative_to(package.parent)) if path.is_relative_to(package) else file
+    """A component's file, from the package down for our own, and from the working directory for one below it."""
+    package, here, path = Path(__file__).parent, Path.cwd(), Path(file)
+    if path.is_relative_to(package):
+        return str(path.relative_to(package.parent))
+    return str(path.relative_to(here)) if path.is_relative_to(here) else file
 
 
 if __name__ == "__main__":

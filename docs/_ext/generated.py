@@ -48,7 +48,7 @@ def component(kind: str, name: str) -> Iterator[str]:
     cls, where = registry.get(kind, name), registry.find(kind, name)
     module, own = sys.modules[cls.__module__].__doc__ or "", cls.__doc__ or ""
     yield from (f"({kind}.{name})=", f"## {name}", "", link_papers(markdown(CONFIG_LINE.sub("", module))), "")
-    yield markdown(own.partition("Args:")[0])
+    yield markdown(own.partition("Args:")[0]) + "\n"
     prefix = f"{kind}.{name}" if kind in registry.SEVERAL else kind
     meanings = meanings_of_fields(cls)
     rows = [

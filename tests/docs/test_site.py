@@ -86,6 +86,11 @@ def test_every_picture_has_a_text(pages):
     assert [picture for picture, text in texts.items() if len(text.split()) < 3] == []
 
 
+def test_no_page_shows_a_warning_of_a_library():
+    text = {str(page.relative_to(SITE)): page.read_text(encoding="utf-8") for page in SITE.rglob("*.html")}
+    assert [name for name, html in text.items() if "site-packages" in html] == []
+
+
 # what is looked for, and a page that has to be among those with all its words
 SOUGHT = {
     "clip higher": "tutorials/02_clip_higher",
