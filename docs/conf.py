@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+from functools import partialmethod
 from importlib import metadata
 from pathlib import Path
 
@@ -29,7 +30,8 @@ nb_execution_mode = "force"
 nb_execution_timeout = 300
 nb_execution_raise_on_error = True
 nb_merge_streams = True
-NotebookClient.coalesce_streams.default_value = True  # in time: MyST-NB begins a line with every piece of a command's output
+# MyST-NB begins a line with every piece of a command's output, so they are joined before it sees them
+NotebookClient.__init__ = partialmethod(NotebookClient.__init__, coalesce_streams=True)
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # their python is this one
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the notebooks: models this small wait for each other
 os.environ.setdefault("COLUMNS", "100")
