@@ -35,7 +35,6 @@ NotebookClient.__init__ = partialmethod(NotebookClient.__init__, coalesce_stream
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # their python is this one
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the notebooks: models this small wait for each other
 os.environ.setdefault("COLUMNS", "100")
-os.environ.setdefault("NO_COLOR", "1")  # a terminal's colours are hard to read on a page
 os.environ.setdefault("PYTHONWARNINGS", "ignore:IProgress not found")  # tqdm would like widgets, of which a page has none
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
 logging.getLogger("traitlets").setLevel(logging.ERROR)  # a line for every notebook
