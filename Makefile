@@ -52,9 +52,10 @@ wheel-check: setup
 	$(BIN)/python -m build --wheel --outdir build/wheel .
 	$(PYTHON) scripts/check_wheel.py build/wheel $(BIN)/python
 
-# Every notebook is executed, every warning is an error.
+# Every notebook is executed, every warning is an error; then the pages are checked: links, pictures, search, nothing public left out.
 docs: setup
 	$(BIN)/python -m sphinx --builder html --fail-on-warning --keep-going --quiet --jobs 2 docs docs/_build/html
+	RLTOOLKIT_SITE=docs/_build/html $(BIN)/python -m pytest --quiet tests/docs/test_site.py
 	@echo "docs/_build/html/index.html"
 
 docs-serve: docs

@@ -3,8 +3,11 @@
 import logging
 import os
 import sys
+from functools import partialmethod
 from importlib import metadata
 from pathlib import Path
+
+from nbclient import NotebookClient
 
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
@@ -19,6 +22,7 @@ extensions = [
 ]
 exclude_patterns = ["_build", "tutorials/sweep", "**/.ipynb_checkpoints"]  # the sweep is one of a tutorial
 nitpicky = False  # types of torch and its kind have no page here
+suppress_warnings = ["ref.python"]  # a Run that trains and a Run that was read: each module's own is found first
 
 myst_enable_extensions = ["amsmath", "attrs_inline", "deflist", "dollarmath"]
 myst_heading_anchors = 4
@@ -26,9 +30,12 @@ nb_execution_mode = "force"
 nb_execution_timeout = 300
 nb_execution_raise_on_error = True
 nb_merge_streams = True
+# MyST-NB begins a line with every piece of a command's output, so they are joined before it sees them
+NotebookClient.__init__ = partialmethod(NotebookClient.__init__, coalesce_streams=True)
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # their python is this one
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the notebooks: models this small wait for each other
 os.environ.setdefault("COLUMNS", "100")
+os.environ.setdefault("PYTHONWARNINGS", "ignore:IProgress not found")  # tqdm would like widgets, of which a page has none
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
 logging.getLogger("traitlets").setLevel(logging.ERROR)  # a line for every notebook
 
@@ -43,4 +50,5 @@ html_css_files = ["site.css"]
 html_js_files = ["site.js"]
 html_show_sourcelink = False
 html_show_sphinx = False
+html_domain_indices = False  # a list of modules says nothing that the reference does not
 copybutton_prompt_text = "$ "

@@ -1,8 +1,16 @@
-"""The catalogue: ``python -m rltoolkit.components`` lists every component, ``... NAME`` shows one in full, ``... --papers`` lists the
-papers with what comes from each."""
+"""The catalogue of components, one in full, or the papers that they come from.
+
+    python -m rltoolkit.components                   # every component, by kind
+    python -m rltoolkit.components clip_higher       # one in full: formula, source, hyperparameters, file
+    python -m rltoolkit.components kl_penalty=none   # of this kind, where several have one of that name
+    python -m rltoolkit.components --papers
+
+Components of plug-ins are among them.
+"""
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import inspect
 import sys
@@ -17,20 +25,25 @@ from rltoolkit.component import followed_key
 
 def main(arguments: list[str] | None = None) -> int:
     """Print the catalogue, the paper index, or the components called NAME (or ``kind=NAME``). Returns 2 for an unknown name."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    parser = argparse.ArgumentParser(
+        prog="python -m rltoolkit.components", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("name", nargs="?", help="a component, shown in full")
+    parser.add_argument("--papers", action="store_true", help="each paper, and what comes from it")
+    asked = parser.parse_args(arguments)
     console = Console()
-    if not arguments:
+    if asked.papers:
+        console.print(papers.table(min(console.width, 100)), markup=False, highlight=False, soft_wrap=True)
+        return 0
+    if asked.name is None:
         for kind in registry.kinds():
             console.print(catalogue(kind))
         console.print("One in full: python -m rltoolkit.components NAME. By paper: python -m rltoolkit.components --papers")
         return 0
-    if arguments[0] == "--papers":
-        console.print(papers.table(min(console.width, 100)), markup=False, highlight=False, soft_wrap=True)
-        return 0
-    found = matches(arguments[0])
+    found = matches(asked.name)
     if not found:
         known = tuple(sorted({name for kind in registry.kinds() for name in registry.names(kind)}))
-        console.print(f"error: {registry.UnknownName('component', arguments[0], known)}", markup=False, highlight=False)
+        console.print(f"error: {registry.UnknownName('component', asked.name, known)}", markup=False, highlight=False)
         return 2
     for kind, name in found:
         console.print(describe(kind, name), markup=False, highlight=False, soft_wrap=True)
@@ -97,10 +110,11 @@ def shorten(text: str, width: int) -> str:
 
 
 def relative(file: str) -> str:
-    """A component's file, from the package down for our own."""
-    package = Path(__file__).parent
-    path = Path(file)
-    return str(path.relative_to(package.parent)) if path.is_relative_to(package) else file
+    """A component's file, from the package down for our own, and from the working directory for one below it."""
+    package, here, path = Path(__file__).parent, Path.cwd(), Path(file)
+    if path.is_relative_to(package):
+        return str(path.relative_to(package.parent))
+    return str(path.relative_to(here)) if path.is_relative_to(here) else file
 
 
 if __name__ == "__main__":

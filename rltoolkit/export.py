@@ -1,11 +1,14 @@
-"""Export: ``python -m rltoolkit.export CHECKPOINT DIR`` writes a checkpoint as a Hugging Face directory.
+"""Write a checkpoint as a Hugging Face directory.
 
-The directory holds weights (adapters merged), config and tokenizer, and loads in transformers and vLLM. CHECKPOINT is a folder like
-``runs/.../checkpoints/step_000256``, or a run's folder (its newest checkpoint is taken).
+    python -m rltoolkit.export runs/dapo exported                               # a run: its newest checkpoint
+    python -m rltoolkit.export runs/dapo/checkpoints/step_000256 exported
+
+The directory holds weights (adapters merged), config and tokenizer, and loads in transformers and vLLM.
 """
 
 from __future__ import annotations
 
+import argparse
 import shutil
 import sys
 import warnings
@@ -52,13 +55,15 @@ def lora_of(run: Path) -> LoRA:
 
 
 def main() -> None:
-    """Command line: CHECKPOINT and DIR."""
-    arguments = prepare(sys.argv[1:])
-    if len(arguments) != 2:
-        sys.exit("usage: python -m rltoolkit.export CHECKPOINT DIR")
-    checkpoint, target = map(Path, arguments)
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m rltoolkit.export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("checkpoint", type=Path, help="a checkpoint of a run, or the run's folder")
+    parser.add_argument("directory", type=Path, help="where it goes; must be empty, or not exist yet")
+    asked = parser.parse_args(prepare(sys.argv[1:]))
     with report_errors():
-        print(export(newest_checkpoint(checkpoint) or checkpoint, target))
+        print(export(newest_checkpoint(asked.checkpoint) or asked.checkpoint, asked.directory))
 
 
 if __name__ == "__main__":

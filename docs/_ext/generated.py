@@ -5,6 +5,7 @@ rollout keys from the tables that the toolkit itself writes by, commands from th
 """
 
 import importlib
+import inspect
 import os
 import re
 import subprocess
@@ -47,7 +48,7 @@ def component(kind: str, name: str) -> Iterator[str]:
     cls, where = registry.get(kind, name), registry.find(kind, name)
     module, own = sys.modules[cls.__module__].__doc__ or "", cls.__doc__ or ""
     yield from (f"({kind}.{name})=", f"## {name}", "", link_papers(markdown(CONFIG_LINE.sub("", module))), "")
-    yield markdown(own.partition("Args:")[0])
+    yield markdown(own.partition("Args:")[0]) + "\n"
     prefix = f"{kind}.{name}" if kind in registry.SEVERAL else kind
     meanings = meanings_of_fields(cls)
     rows = [
@@ -82,10 +83,27 @@ def kind_page(kind: str) -> str:
     contract = importlib.import_module(f"rltoolkit.{kind}").__doc__ or ""
     names = registry.names(kind)
     parts = [f"# {kind}", "", f"*{KIND_TITLES[kind]}.*", "", link_papers(markdown(contract)), ""]
-    parts.append(" · ".join(f"[{name}](#{kind}.{name})" for name in names) + "\n")
+    parts.append(" · ".join(f"[{name}](#{kind}.{name})" for name in names) + f" · [in Python](#contract.{kind})\n")
     for name in names:
         parts += component(kind, name)
+    parts += [f"(contract.{kind})=", "## In Python", "", "The contract that each component fits, and what belongs to it.", ""]
+    parts.append(fenced(contract_of(kind), "{eval-rst}"))
     return "\n".join(parts)
+
+
+def contract_of(kind: str) -> str:
+    """What the kind's package exports beside its components, for autodoc."""
+    package = importlib.import_module(f"rltoolkit.{kind}")
+    components = {registry.get(kind, name) for name in registry.names(kind)}
+    exported = {name: getattr(package, name) for name in package.__all__}
+    directives = []
+    for name, symbol in exported.items():
+        if inspect.isclass(symbol) and symbol not in components:
+            directives.append(f".. autoclass:: {package.__name__}.{name}\n   :members:\n   :special-members: __call__\n")
+        elif not inspect.isclass(symbol):
+            directive = "autofunction" if inspect.isfunction(symbol) else "autodata"
+            directives.append(f".. {directive}:: {package.__name__}.{name}\n")
+    return "\n".join(directives)
 
 
 def kinds_page() -> str:
@@ -151,16 +169,9 @@ def commands_page() -> str:
     parts = ["# Commands", ""]
     for command in COMMANDS:
         module = f"rltoolkit.{command}" if command else "rltoolkit"
-        arguments = [] if command == "components" else ["--help"]
         environment = {**os.environ, "COLUMNS": "100"}
-        done = subprocess.run(
-            [sys.executable, "-m", module, *arguments], capture_output=True, text=True, env=environment, check=False
-        )
-        if command in ("components", "export"):  # a list, and a usage line
-            said = sys.modules[module].__doc__ if module in sys.modules else done.stderr
-        else:
-            said = done.stdout
-        parts += [f"## python -m {module}", "", fenced((said or done.stderr).strip(), "text")]
+        said = subprocess.check_output([sys.executable, "-m", module, "--help"], text=True, env=environment)
+        parts += [f"## python -m {module}", "", fenced(said.strip(), "text")]
     return "\n".join(parts)
 
 

@@ -4,4 +4,9 @@ document.addEventListener("DOMContentLoaded", () => {
   for (const summary of document.querySelectorAll("summary[aria-label]")) summary.removeAttribute("aria-label"); // it has a text
   document.querySelector(".sidebar-drawer")?.setAttribute("aria-label", "All pages");
   document.querySelector(".toc-drawer")?.setAttribute("aria-label", "This page");
+  if (!document.querySelector("h1")) { // the search
+    const heading = document.createElement("h1");
+    heading.textContent = "Search";
+    document.querySelector("article").prepend(heading);
+  }
 });

@@ -27,7 +27,9 @@ class AdvantageEstimator(Protocol):
         """The smallest G for which the estimate means anything (2 where the group is the baseline)."""
         ...
 
-    def __call__(self, rollouts: TensorDict) -> Tensor: ...
+    def __call__(self, rollouts: TensorDict) -> Tensor:
+        """The advantages of all responses [P, G]. Raises ValueError where G is smaller than ``min_group_size``."""
+        ...
 
 
 def checked_rewards(estimator: AdvantageEstimator, rollouts: TensorDict) -> Tensor:

@@ -32,7 +32,9 @@ class ClipStrategy(Protocol):
     """What a token's loss depends on: its own "token", its whole "row" (micro-batches hold whole rows), or the whole
     optimizer "step" (then see ``StepClipStrategy``)."""
 
-    def __call__(self, log_probs: Tensor, old_log_probs: Tensor, advantages: Tensor, mask: Tensor) -> TokenLoss: ...
+    def __call__(self, log_probs: Tensor, old_log_probs: Tensor, advantages: Tensor, mask: Tensor) -> TokenLoss:
+        """The loss of each token [N, T], and which tokens are held back."""
+        ...
 
 
 class StepClipStrategy(Protocol):
@@ -50,7 +52,9 @@ class StepClipStrategy(Protocol):
 
     def __call__(
         self, log_probs: Tensor, old_log_probs: Tensor, advantages: Tensor, mask: Tensor, *, selected: Tensor | None = None
-    ) -> TokenLoss: ...
+    ) -> TokenLoss:
+        """The loss of each token [N, T]; ``selected`` [N, T] bool is these rows' part of what ``select`` chose."""
+        ...
 
 
 def masked_log_ratio(log_probs: Tensor, old_log_probs: Tensor, mask: Tensor) -> Tensor:

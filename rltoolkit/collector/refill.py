@@ -21,7 +21,7 @@ class Refill:
     max_generation_batches: int = 10
     """at most this many times P G responses are generated in one rollout step"""
     at_limit: str = "train_partial"
-    """one of ``AT_LIMIT``"""
+    """what then happens if fewer than P groups are kept: raise, train_partial, or fill_with_rejected (``AT_LIMIT``)"""
     carry_surplus: bool = True
     """kept groups beyond P go to the next step; False: a step ends with its P-th, and prompts beyond it are sampled again"""
     max_carried_age: int = 1

@@ -18,7 +18,9 @@ class ImportanceCorrection(Protocol):
     0 where the mask is False, even if the arguments are inf or nan there. Wrong shapes raise ValueError.
     """
 
-    def __call__(self, old_log_probs: Tensor, rollout_log_probs: Tensor, mask: Tensor) -> Tensor: ...
+    def __call__(self, old_log_probs: Tensor, rollout_log_probs: Tensor, mask: Tensor) -> Tensor:
+        """The weight of each token [N, T]; the objective multiplies the token's loss by it."""
+        ...
 
 
 def log_rho(old_log_probs: Tensor, rollout_log_probs: Tensor, mask: Tensor) -> Tensor:

@@ -23,7 +23,9 @@ class PromptSampler(Protocol):
     run asks for the same epoch again.
     """
 
-    def __call__(self, size: int, epoch: int, seed: int) -> Tensor: ...
+    def __call__(self, size: int, epoch: int, seed: int) -> Tensor:
+        """The order of one epoch: every index from 0 to ``size`` - 1 once."""
+        ...
 
 
 @runtime_checkable

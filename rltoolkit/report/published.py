@@ -24,7 +24,8 @@ DRAWN = (
     *("generated_groups", "kept_groups", "trained_tokens", "prompts_asked"),
     *("sampled_response_length_right", "sampled_response_length_wrong"),
     *("sampled_reflection", "sampled_reflection_right", "sampled_reflection_wrong"),
-    *("entropy", "probability", "clipped_low", "clipped_high", "clipped_high_probability", "gradient_norm", "gradient_noise"),
+    *("entropy", "kl_reference", "probability", "clipped_low", "clipped_high", "clipped_high_probability"),
+    *("gradient_norm", "gradient_noise"),
 )
 """Columns of curves.csv, where a run has them; ``sampled_style_*`` come on top."""
 

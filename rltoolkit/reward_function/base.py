@@ -34,7 +34,9 @@ class RewardFunction(Protocol):
     strings. Majority votes (cons@k) need it and nothing else does.
     """
 
-    def __call__(self, texts: list[str], answers: list[str]) -> Verdict: ...
+    def __call__(self, texts: list[str], answers: list[str]) -> Verdict:
+        """Judge N responses against their N reference answers."""
+        ...
 
 
 def extractor_of(function: RewardFunction) -> Callable[[str], str | None] | None:

@@ -15,4 +15,6 @@ class RewardShaper(Protocol):
     """False if only ``loss_mask`` changes. A shaper that changes the reward has no effect with estimators that ignore it (``max_rl``,
     ``pass_at_k``); such runs are refused."""
 
-    def __call__(self, rollouts: TensorDict) -> TensorDict: ...
+    def __call__(self, rollouts: TensorDict) -> TensorDict:
+        """A copy of the rollouts [P, G] with the reward, the loss mask or both changed."""
+        ...

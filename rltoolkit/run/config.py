@@ -55,7 +55,7 @@ class SamplingConfig:
     temperature: float = 1.0  # divides the logits, in the trainer too
     top_p: float = 1.0  # below 1 for engines that say which tokens they kept: the trainer normalises over those, too
     top_k: int = 0  # 0: no limit; else likewise
-    max_new_tokens: int = MISSING  # L_max
+    max_new_tokens: int = MISSING  # longest response (L_max); one that gets there is truncated
     max_prompt_tokens: int = MISSING  # longer prompts are left out, and counted
 
     def __post_init__(self) -> None:
@@ -189,8 +189,8 @@ class RunConfig:
     section: ClassVar[str] = ""
 
     seed: int = 0  # of prompts, sampling, warm starts and adapters
-    prompts_per_step: int = MISSING  # P
-    group_size: int = MISSING  # G
+    prompts_per_step: int = MISSING  # groups that a rollout step trains on (P)
+    group_size: int = MISSING  # responses to each prompt (G)
     mini_batch_size: int = MISSING  # responses in one optimizer step
     cache_length: int = MISSING  # L_cache in tokens, the default of the length-based shapers
     entropy_coefficient: float = 0.0  # the loss is less by this times the mean entropy of trained tokens; DAPO: 0

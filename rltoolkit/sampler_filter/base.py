@@ -16,4 +16,6 @@ class SamplerFilter(Protocol):
     ``group_size`` is refused. Without that attribute any group size will do.
     """
 
-    def __call__(self, rollouts: TensorDict) -> Tensor: ...
+    def __call__(self, rollouts: TensorDict) -> Tensor:
+        """Which of the P groups to keep: bool [P]."""
+        ...

@@ -62,4 +62,6 @@ class Task(Protocol):
             the config key and the value.
     """
 
-    def __call__(self, split: Split, seed: int) -> Sequence[Problem]: ...
+    def __call__(self, split: Split, seed: int) -> Sequence[Problem]:
+        """All problems of a split: "train", or "eval" for the held-out ones."""
+        ...

@@ -79,10 +79,12 @@ def plain(responses: Iterable[Response]) -> Iterator[str]:
 
 
 def parts(response: Response) -> str:
+    """What a reward is made of, where that is more than the verdict: `` (integer_answer 1, soft_overlong_punishment -0.5)``."""
     if len(response.reward_parts) < 2:
         return ""
     return f" ({', '.join(f'{name} {number(value)}' for name, value in response.reward_parts.items())})"
 
 
 def number(value: float | None) -> str:
+    """Three significant digits, or a dash where there is no value."""
     return "-" if value is None else f"{value:.3g}"
