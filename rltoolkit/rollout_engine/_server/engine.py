@@ -95,13 +95,9 @@ class VLLMServerEngine:
     def update_weights(self, weights: Iterable[tuple[str, Tensor]], version: int) -> None:
         """See ``RolloutEngine.update_weights``. The first rank sends them, a bucket at a time; what fails there fails on every rank."""
         self._require_idle()
-        weights, failure = iter(weights), None
-        if self._sender is not None:
-            try:
-                self._send(self._sender, weights, version)
-            except RunFailed as error:
-                failure = error
-        for _ in weights:  # gathering them is a collective, also when nobody wants them
+        remaining = iter(weights)
+        failure = None if self._sender is None else self._send(self._sender, remaining, version)
+        for _ in remaining:  # gathering them is a collective, also when nobody wants them
             pass
         failure = _of_the_first(failure)
         if failure is not None:
@@ -143,11 +139,16 @@ class VLLMServerEngine:
             raise EngineDied("rollout_engine=vllm_server was called on a closed engine")
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
 
-    def _send(self, sender: WeightSender, weights: Iterator[tuple[str, Tensor]], version: int) -> None:
-        self.run(self._fleet.begin())
-        for call in sender.calls(weights):
-            self.run(self._fleet.give(call))
-        self.run(self._fleet.finish(version, sender.again()))
+    def _send(self, sender: WeightSender, weights: Iterator[tuple[str, Tensor]], version: int) -> RunFailed | None:
+        """On the first rank. Returns what went wrong."""
+        try:
+            self.run(self._fleet.begin())
+            for call in sender.calls(weights):
+                self.run(self._fleet.give(call))
+            self.run(self._fleet.finish(version, sender.again()))
+        except RunFailed as error:
+            return error
+        return None
 
     def _require_idle(self) -> None:
         if self.in_flight:

@@ -87,7 +87,8 @@ class HTTPEngine(WeightTransferEngine[HTTPInit, HTTPUpdate]):
 
     def receive_weights(self, update_info: HTTPUpdate) -> None:
         """Take one bucket."""
-        self._missing -= self.model.load_weights(update_info.tensors())
+        loaded: set[str] | None = self.model.load_weights(update_info.tensors())
+        self._missing = set() if loaded is None else self._missing - loaded  # a few models do not say
 
     def finish_weight_update(self) -> None:
         """Put everything to use. Raises ValueError where a parameter was not among the buckets."""
