@@ -65,7 +65,7 @@ METRICS: dict[str, Column] = {
     "kept_reward_kl": Column(_KEPT, "mean KL of a response to the reference, where the reward pays for it, nats"),
     "kept_response_length": Column(_KEPT, "mean length"),
     "kept_truncated": Column(_KEPT, "share of responses that the length limit stopped"),
-    "kept_policy_age": Column(_KEPT, "rollout steps between the weights that sampled a response and the newest, mean"),
+    "kept_policy_age": Column(_KEPT, "rollout steps between the weights that sampled a response and those it trains, mean"),
     # what became of the groups
     "generated_groups": Column(_ROLLOUT, "groups sampled, those of which only a pilot was included"),
     "kept_groups": Column(_ROLLOUT, "groups trained on"),
@@ -117,7 +117,10 @@ METRICS: dict[str, Column] = {
     "steps_not_finite": Column(_UPDATE, "1 where loss or gradient was not finite, so no step was made"),
     # what it cost
     "seconds_generation": Column(_ROLLOUT, "sampling, verifying, shaping and filtering"),
-    "seconds_verification": Column(_ROLLOUT, "of these, waiting for the reward function"),
+    "seconds_waiting": Column(
+        _ROLLOUT, "of these, what training stood still for: all, unless sampling runs ahead (collector.max_lag)"
+    ),
+    "seconds_verification": Column(_ROLLOUT, "of seconds_generation, waiting for the reward function"),
     "seconds_score": Column(_ROLLOUT, "log-probs of the old policy"),
     "seconds_update": Column(_UPDATE, "forward, backward and optimizer"),
     "seconds_sync": Column(_SYNC, "sending the weights to the engine"),

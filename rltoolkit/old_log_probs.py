@@ -15,7 +15,13 @@ Rows that an older policy sampled (groups carried over from an earlier rollout s
 source. Their policy is gone, so nobody can score them under it; taking today's policy for theirs would start their ratio at 1
 and hide from the clip how far the policy has moved since.
 
-Source: DAPO, arXiv:2503.14476, eq. 8 (the ratio to the policy that sampled).
+Where sampling runs ahead (``collector.max_lag``) every row is of an older policy. There are two sound ways, and one of them has to
+be chosen. With ``engine`` the ratio is to the policy that sampled, whose log-probs the engine reported, and the clip sees all of the
+movement. Otherwise it is decoupled: the old policy is that before the update, for carried rows, too, and an importance correction
+weighs every token by the old policy's probability over the sampler's.
+
+Source: DAPO, arXiv:2503.14476, eq. 8 (the ratio to the policy that sampled); decoupled: Hilton et al., arXiv:2110.00641, and AReaL,
+arXiv:2505.24298, section 5.2.
 """
 
 from __future__ import annotations
@@ -42,24 +48,30 @@ def source(asked: str, optimizer_steps_per_rollout: int) -> str:
     return asked
 
 
-def require_source_fits(asked: str, correction: ImportanceCorrection) -> None:
-    """Raise ValueError where an importance correction would compare the engine's log-probs with themselves."""
+def require_source_fits(asked: str, correction: ImportanceCorrection, max_lag: int = 0) -> None:
+    """Raise ValueError where an importance correction would compare the engine's log-probs with themselves, or is missing."""
     if asked == ENGINE and not isinstance(correction, NoCorrection):
         raise ValueError(
             f"trainer.old_log_probs=engine: {label(correction)} weighs the trainer's old log-probs against the engine's, and would "
             "find no difference; set importance_correction=none, or trainer.old_log_probs=trainer"
         )
+    if max_lag and asked != ENGINE and isinstance(correction, NoCorrection):
+        raise ValueError(
+            f"collector.max_lag={max_lag}: responses come from an older policy than the one that is trained, and nothing corrects for "
+            "it; set importance_correction=tis (or another one), or trainer.old_log_probs=engine, the ratio to the policy that sampled"
+        )
 
 
-def before_updates(rows: TensorDict, source: str, score: Callable[[TensorDict], Tensor]) -> None:
+def before_updates(rows: TensorDict, source: str, score: Callable[[TensorDict], Tensor], *, decoupled: bool = False) -> None:
     """Enter ``old_log_probs`` and ``scored_in_update`` into the rows [N] of a rollout step, before its first update.
 
     Args:
         rows: with ``carried`` and ``rollout_log_probs``.
         source: one of the three.
         score: rows to their log-probs [N, T] under the policy that is about to be updated.
+        decoupled: whether rows of an older policy are treated as all others are.
     """
-    carried = rows["carried"]
+    carried = torch.zeros_like(rows["carried"]) if decoupled else rows["carried"]
     if source == TRAINER:
         rows["old_log_probs"] = torch.where(carried[:, None], rows["rollout_log_probs"], score(rows))
     else:

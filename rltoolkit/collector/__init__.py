@@ -2,6 +2,7 @@
 
 from rltoolkit.collector.collector import Collector, GenerationLimit
 from rltoolkit.collector.counters import Counters
+from rltoolkit.collector.lagged import LaggedCollector
 from rltoolkit.collector.prompt_stream import EncodedProblem, EveryPromptSolved, PromptStream, encode_problems
 from rltoolkit.collector.refill import Refill
 from rltoolkit.collector.step import CollectedStep
@@ -13,6 +14,7 @@ __all__ = [
     "EncodedProblem",
     "EveryPromptSolved",
     "GenerationLimit",
+    "LaggedCollector",
     "PromptStream",
     "Refill",
     "encode_problems",

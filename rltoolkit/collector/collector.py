@@ -18,6 +18,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -122,7 +123,16 @@ class Collector:
     def sample(self) -> CollectedStep:
         """What the next rollout step is; the collector itself does not change until it is given to ``accept``.
 
-        So a signal that ends this call at any point loses nothing: the same step will be sampled again.
+        So a signal that ends this call at any point loses nothing: the same step will be sampled again. Raises what ``draw`` raises.
+        """
+        return self.finish(self.draw())
+
+    def draw(self, on_progress: Callable[[int, int], None] | None = None) -> CollectedStep:
+        """The next rollout step before ``finish``: all that needs the engine, and nothing that needs the policy.
+
+        Args:
+            on_progress: instead of the collector's own. It is called at least every ``EXCHANGE_SECONDS`` while groups are in flight,
+                as far as the engine heeds a timeout; what it raises ends the sampling.
 
         Raises:
             GenerationLimit: under ``at_limit=raise``, or when not a single group was kept.
@@ -132,7 +142,7 @@ class Collector:
         judge = Judge(self.reward_function, self.reward_shapers, self.sampler_filters)
         kept = [group for group in state.carried if state.rollout_step - group.sampled_in <= self.refill.max_carried_age]
         counters.carried_in, counters.dropped_groups = len(kept), len(state.carried) - len(kept)
-        generated, abandoned = self._sample(self.prompts_per_step - len(kept), judge)
+        generated, abandoned = self._sample(self.prompts_per_step - len(kept), judge, on_progress or self.on_progress)
         self.engine.sleep()  # ``adjust`` may need its memory for a reference model, the updates need it in any case
         counters.dropped_groups += abandoned
         counters.verifier_failures = sum(self.all_gather(judge.failures))
@@ -146,8 +156,6 @@ class Collector:
         rollouts = stack_groups(group.rollouts for group in chosen)
         is_carried = torch.tensor([group.sampled_in < state.rollout_step for group in chosen])
         rollouts["carried"] = is_carried.unsqueeze(1).expand(rollouts.batch_size).contiguous()
-        rollouts = self.adjust(rollouts)
-        rollouts["advantage"] = self.advantage_estimator(rollouts)
         counters.trained_tokens = int(rollouts["loss_mask"].sum())
         rejected = (group for group in generated if not group.keep)
         return CollectedStep(
@@ -171,13 +179,20 @@ class Collector:
             ),
         )
 
+    def finish(self, step: CollectedStep) -> CollectedStep:
+        """The step that ``draw`` returned, adjusted and with advantages: ready to train on. What it is given does not change."""
+        start = time.perf_counter()
+        rollouts = self.adjust(step.rollouts.copy())
+        rollouts["advantage"] = self.advantage_estimator(rollouts)
+        return replace(step, rollouts=rollouts, seconds=step.seconds + time.perf_counter() - start)
+
     def accept(self, step: CollectedStep) -> None:
-        """Go on behind a step that ``sample`` returned."""
+        """Go on behind a step that ``sample`` or ``draw`` returned."""
         self._state = step.state_after
 
-    def metrics(self) -> dict[str, float]:
-        """What the prompt sampler has to say after the rollout steps so far."""
-        return self.prompts.metrics(self._state.prompts)
+    def metrics(self, step: CollectedStep | None = None) -> dict[str, float]:
+        """What the prompt sampler has to say after a rollout step; where none is given, after the last one that was accepted."""
+        return self.prompts.metrics((step.state_after if step is not None else self._state).prompts)
 
     def state_dict(self) -> dict[str, Any]:
         """Stream position, carried groups, recent acceptance, and what is known of the prompts."""
@@ -190,7 +205,7 @@ class Collector:
         prompts = self.prompts.load_state_dict(state.get("prompts", {}))
         self._state = CollectorState(**{**state, "carried": carried, "prompts": prompts})
 
-    def _sample(self, needed: int, judge: Judge) -> tuple[list[Group], int]:
+    def _sample(self, needed: int, judge: Judge, on_progress: Callable[[int, int], None]) -> tuple[list[Group], int]:
         """The next groups of the stream, ``needed`` of them kept unless the limit is reached, shared among the ranks.
 
         The second value counts the groups beyond them that were submitted and dropped.
@@ -231,7 +246,7 @@ class Collector:
                 )
                 in_flight.submit(self._share(schedule.add(decision for share in shares for decision in share), first))
                 missing = max(needed - schedule.accepted, 0)
-                self.on_progress(self.prompts_per_step - missing, self.prompts_per_step)
+                on_progress(self.prompts_per_step - missing, self.prompts_per_step)
         taken = schedule.settled if schedule.complete and not carry else schedule.submitted
         shares = self.all_gather([group for group in groups if group.position < first + taken])
         generated = sorted((group for share in shares for group in share), key=lambda group: group.position)

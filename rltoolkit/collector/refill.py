@@ -1,4 +1,4 @@
-"""How a rollout step is refilled when sampler filters reject groups: the config section ``collector``."""
+"""How rollout steps are filled, and refilled when sampler filters reject groups: the config section ``collector``."""
 
 from __future__ import annotations
 
@@ -28,11 +28,14 @@ class Refill:
     """rollout steps after which a carried group is dropped"""
     pilot_size: int = 0
     """responses of a group that are sampled first, to finish it only if the filters would keep them; 0: whole groups at once"""
+    max_lag: int = 0
+    """rollout steps that sampling runs ahead of training, with weights that are so much older; 0: every step is on-policy"""
 
     def __post_init__(self) -> None:
         check(self, "max_generation_batches", self.max_generation_batches >= 1, "at least 1")
         check(self, "at_limit", self.at_limit in AT_LIMIT, f"one of {', '.join(AT_LIMIT)}")
         check(self, "max_carried_age", self.max_carried_age >= 0, "at least 0")
+        check(self, "max_lag", self.max_lag >= 0, "at least 0")
         check(self, "pilot_size", self.pilot_size == 0 or self.pilot_size > 1, "0 or at least 2: one response is never mixed")
         whole = not self.pilot_size or self.at_limit != "fill_with_rejected"
         check(self, "pilot_size", whole, "0 with collector.at_limit=fill_with_rejected: a rejected pilot cannot fill a step")

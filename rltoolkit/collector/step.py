@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class CollectedStep:
-    """One rollout step, ready to train on: [P, G] rollouts with advantages, and its counters.
+    """One rollout step: [P, G] rollouts and its counters. They have advantages, and are ready to train on, once it is finished.
 
     ``sampled`` holds every group generated in the step, rejected ones included, without their tokens: what accuracy, length and
     truncation are measured on, since the kept groups are a biased sample of the policy. With pilots it is [n, pilot_size], the first
@@ -30,6 +30,8 @@ class CollectedStep:
     """of these, what this process waited for the reward function; an engine in a process of its own samples on meanwhile"""
     state_after: CollectorState
     """where the collector goes on once this step is accepted"""
+    seconds_waited: float = 0.0
+    """for which training stood still until the step was there"""
     rejected: tuple[Group, ...] = ()
     """the first groups of the stream that were thrown away, with their tokens, for a reader"""
 

@@ -86,7 +86,9 @@ def batches(plan: Plan, options: argparse.Namespace) -> Table:
         sampled, trained = tokens / (options.sampling_rate * ranks), tokens / (options.training_rate * ranks)
         table.add_row("sampling", f"{options.sampling_rate:,.0f} tokens/s each", f"{sampled:,.0f} s")
         table.add_row("training", f"{options.training_rate:,.0f} tokens/s each", f"{trained:,.0f} s")
-        table.add_row("the whole run", "without rejected groups", f"{steps * (sampled + trained) / 3600:,.1f} h")
+        slower, faster = max(sampled, trained), min(sampled, trained)
+        seconds = steps * slower + faster if run.samples_in_background else steps * (sampled + trained)
+        table.add_row("the whole run", "without rejected groups", f"{seconds / 3600:,.1f} h")
     return table
 
 

@@ -111,7 +111,8 @@ class RolloutEngineSpec(Protocol):
     """What is registered: the engine's settings; calling it starts a live engine.
 
     An engine that can write ``kept_ids`` and ``kept_counts`` has a true attribute ``gives_sampling_mask``. One that is elsewhere has a
-    true attribute ``takes_weight_transfer`` and a further argument ``weight_transfer``: how weights get there.
+    true attribute ``takes_weight_transfer`` and a further argument ``weight_transfer``: how weights get there. One whose stream a
+    thread beside training can use has a true attribute ``samples_in_background``.
     """
 
     def __call__(self, *, model_path: Path, max_length: int, seed: int) -> RolloutEngine:

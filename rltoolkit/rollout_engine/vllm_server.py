@@ -35,6 +35,7 @@ class VLLMServer(VLLMSettings):
     """
 
     takes_weight_transfer: ClassVar[bool] = True
+    samples_in_background: ClassVar[bool] = True
 
     urls: tuple[str, ...] = ("http://127.0.0.1:8000",)
     timeout: float = 60.0

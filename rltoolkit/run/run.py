@@ -73,6 +73,11 @@ class Run:
         """Whether a frozen copy of the start has to be loaded."""
         return self.components.kl_penalty.reference == "model"
 
+    @property
+    def samples_in_background(self) -> bool:
+        """Whether sampling goes on while training computes; with ``collector.max_lag`` another engine takes turns with it."""
+        return self.config.collector.max_lag > 0 and getattr(self.components.rollout_engine, "samples_in_background", False)
+
     @cached_property
     def verifier(self) -> RewardFunction:
         """The reward function, under ``verifier_timeout`` where that is set."""

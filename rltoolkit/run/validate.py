@@ -24,7 +24,7 @@ def validate(config: RunConfig, components: Components) -> None:
     _validate_held_out(config, components)
     _validate_weight_transfer(components)
     try:
-        require_source_fits(config.trainer.old_log_probs, components.importance_correction)
+        require_source_fits(config.trainer.old_log_probs, components.importance_correction, config.collector.max_lag)
     except ValueError as error:
         raise ConfigError(str(error)) from error
 

@@ -18,7 +18,7 @@ from tensordict import TensorDict
 from torchrl.data import LazyTensorStorage, SamplerWithoutReplacement, TensorDictReplayBuffer
 
 from rltoolkit import old_log_probs, sampling_mask
-from rltoolkit.collector import CollectedStep, Collector, EncodedProblem, EveryPromptSolved, PromptStream
+from rltoolkit.collector import CollectedStep, Collector, EncodedProblem, EveryPromptSolved, LaggedCollector, PromptStream
 from rltoolkit.rollout_engine import RolloutEngine
 from rltoolkit.run.run import Run
 from rltoolkit.training.errors import NothingToTrain
@@ -26,7 +26,7 @@ from rltoolkit.training.interrupts import Interrupts, StopRequested
 from rltoolkit.training.loading import start_engine
 from rltoolkit.training.policy_module import PolicyModule
 from rltoolkit.training.progress import Display
-from rltoolkit.training.ranks import all_gather_objects
+from rltoolkit.training.ranks import all_gather_objects, gather_for_a_thread
 from rltoolkit.training.rollout_files import RolloutFiles
 from rltoolkit.training.run_log import RunLog
 from rltoolkit.training.weight_sync import WeightSync
@@ -56,6 +56,8 @@ class RolloutData(L.LightningDataModule):
     """
 
     collector: Collector
+    steps: LaggedCollector
+    """the collector's rollout steps, as training takes them"""
 
     def __init__(
         self,
@@ -90,6 +92,7 @@ class RolloutData(L.LightningDataModule):
         assert self.trainer is not None
         config, components = self.run.config, self.run.components
         self._engine = start_engine(self.run, self.model_path)
+        in_background = self.run.samples_in_background
         self.collector = Collector(
             engine=self._engine,
             prompts=PromptStream(self.problems, components.prompt_sampler, config.seed),
@@ -103,25 +106,32 @@ class RolloutData(L.LightningDataModule):
             refill=config.collector,
             rank=self.trainer.global_rank,
             world_size=self.trainer.world_size,
-            all_gather=all_gather_objects,
+            all_gather=gather_for_a_thread() if in_background else all_gather_objects,
             adjust=self.module.pay_kl,
             on_progress=self.display.collecting,
+        )
+        self.steps = LaggedCollector(
+            self.collector,
+            lag=config.collector.max_lag,
+            rollout_steps=self.run.plan.rollout_steps,
+            in_background=in_background,
         )
 
     def close(self) -> None:
         """End the engine; harmless where none was started."""
         if self._engine is not None:
+            self.steps.close()
             self._engine.close()
 
     @property
     def engine(self) -> RolloutEngine:
-        """The live engine."""
+        """The live engine; between a mini-batch and ``settle`` it may be sampling ahead."""
         return self.collector.engine
 
     @property
     def rollout_step(self) -> int:
-        """Rollout steps collected so far."""
-        return self.collector.rollout_step
+        """Rollout steps handed out so far."""
+        return self.steps.rollout_step
 
     @property
     def rollout_step_finished(self) -> bool:
@@ -147,22 +157,27 @@ class RolloutData(L.LightningDataModule):
             step = self._collect()
             if step is None:
                 return None
-            self.run_log.collected(step, self.rollout_step, self.collector.metrics())
+            self.run_log.collected(step, self.rollout_step, self.collector.metrics(step))
             self.sync.remember_probe(step.rollouts)
             logged_groups = self.rollout_files.collected(step, self.rollout_step)
             self.pending = self._mini_batches(step.rollouts, logged_groups)
         return self.pending.pop(0)
 
+    def settle(self) -> None:
+        """After the last update of a rollout step: wait for those that are sampled ahead. The engine is free then."""
+        with self.run_log.paused():
+            self.steps.settle()
+
     def state_dict(self) -> dict[str, Any]:
-        """The collector's state and the mini-batches still to come."""
+        """The collector's state, rollout steps sampled ahead, and the mini-batches still to come."""
         buffer = io.BytesIO()
-        torch.save({"collector": self.collector.state_dict(), "pending": list(self.pending)}, buffer)
+        torch.save({"steps": self.steps.state_dict(), "pending": list(self.pending)}, buffer)
         return {"stream": buffer.getvalue()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue where ``state_dict`` was taken."""
         state = torch.load(io.BytesIO(state_dict["stream"]), weights_only=False)
-        self.collector.load_state_dict(state["collector"])
+        self.steps.load_state_dict(state["steps"])
         self.pending = list(state["pending"])
 
     def _collect(self) -> CollectedStep | None:
@@ -170,7 +185,7 @@ class RolloutData(L.LightningDataModule):
         assert self.trainer is not None
         try:
             with self.interrupts.leaving_at_once():
-                step = self.collector.sample()
+                step = self.steps.sample()
         except StopRequested:
             self.interrupts.should_stop()
             return None
@@ -178,7 +193,7 @@ class RolloutData(L.LightningDataModule):
             log.warning("the run ends after %d rollout steps: %s", self.rollout_step, end)
             self.trainer.should_stop = True
             return None
-        self.collector.accept(step)
+        self.steps.accept(step)
         self._without_tokens = 0 if step.counters.trained_tokens else self._without_tokens + 1
         limit = self.run.config.trainer.max_skipped_steps
         if self._without_tokens >= limit:
@@ -199,7 +214,8 @@ class RolloutData(L.LightningDataModule):
         line = torch.arange(len(rows))
         rows["logged"] = torch.where(line < logged_groups * group_size, line, -1)
         with self.run_log.scoring():
-            old_log_probs.before_updates(rows, self._source, self.module.score)
+            decoupled = config.collector.max_lag > 0 and self._source != old_log_probs.ENGINE
+            old_log_probs.before_updates(rows, self._source, self.module.score, decoupled=decoupled)
         unit = group_size if config.mini_batch_size % group_size == 0 else 1
         units = rows.reshape(-1, unit)
         # torchrl's buffer: rollouts stay in its vocabulary from the engine to the update
@@ -209,7 +225,7 @@ class RolloutData(L.LightningDataModule):
             batch_size=config.mini_batch_size // unit,
         )
         # every rank draws the same order, in this process or after a restart
-        buffer.set_rng(torch.Generator().manual_seed(config.seed * 1_000_003 + self.collector.rollout_step))
+        buffer.set_rng(torch.Generator().manual_seed(config.seed * 1_000_003 + self.rollout_step))
         buffer.extend(units)
         count = -(-len(units) // (config.mini_batch_size // unit))
         return [buffer.sample().select(*TRAINING_KEYS, strict=False).reshape(-1) for _ in range(count)]

@@ -66,6 +66,7 @@ class Loop(L.Callback):
         """After an optimizer step."""
         rollout_step, finished = self.data.rollout_step, self.data.rollout_step_finished
         if finished:
+            self.data.settle()
             self._sync(trainer)
         self.run_log.optimizer_step(trainer, batch, self.module.step_metrics, self.sync.metrics)
         self.rollout_files.updated(self.module.token_record, optimizer_step=trainer.global_step, rollout_step=rollout_step)

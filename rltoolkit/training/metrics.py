@@ -12,14 +12,17 @@ from rltoolkit.collector import CollectedStep
 from rltoolkit.rollout_batch import text_list
 
 
-def rollout_metrics(step: CollectedStep, reflection_phrases: Sequence[str] = ()) -> dict[str, float]:
-    """The columns of a rollout step, without its clocks: see ``rltoolkit.columns``. Means over nothing are left out."""
-    newest, kept = step.sampled["policy_version"].max(), step.rollouts
+def rollout_metrics(step: CollectedStep, version: int, reflection_phrases: Sequence[str] = ()) -> dict[str, float]:
+    """The columns of a rollout step, without its clocks: see ``rltoolkit.columns``. Means over nothing are left out.
+
+    ``version`` is that of the policy which the step is going to train.
+    """
+    kept = step.rollouts
     return {
         **{f"sampled_{name}": value for name, value in _of_groups(step.sampled).items()},
         **{f"sampled_{name}": value for name, value in _of_responses(step.sampled, reflection_phrases).items()},
         **{f"kept_{name}": value for name, value in _of_groups(kept).items()},
-        "kept_policy_age": float(newest - kept["policy_version"].double().mean()),
+        "kept_policy_age": float(version - kept["policy_version"].double().mean()),
         **({"kept_reward_kl": float(kept["reward_kl"].mean())} if "reward_kl" in kept else {}),
         **step.counters.metrics(),
     }

@@ -12,6 +12,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -93,13 +94,23 @@ def share() -> tuple[int, int]:
     return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
 
 
-def all_gather_objects(item: Any) -> list[Any]:
+def all_gather_objects(item: Any, group: dist.ProcessGroup | None = None) -> list[Any]:
     """One object from each rank, in their order."""
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return [item]
     items: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(items, item)
+    dist.all_gather_object(items, item, group)
     return items
+
+
+def gather_for_a_thread() -> Callable[[Any], list[Any]]:
+    """``all_gather_objects`` for one thread beside training: in a group of its own, so that the two cannot get into each other's way.
+
+    A collective.
+    """
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return all_gather_objects
+    return partial(all_gather_objects, group=dist.new_group(backend="gloo"))
 
 
 def _cluster() -> ClusterEnvironment | None:

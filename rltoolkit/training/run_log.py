@@ -28,7 +28,7 @@ class RunLog:
         reflection_phrases: counted in the responses.
         task: tells styles of answering apart, where it knows some.
 
-    ``seconds`` is the time of training so far, without start, evaluations and checkpoints. It is the sum of ``seconds_generation``
+    ``seconds`` is the time of training so far, without start, evaluations and checkpoints. It is the sum of ``seconds_waiting``
     and ``seconds_score``, once for each rollout step, and of ``seconds_update``, ``seconds_sync`` and ``seconds_parity`` of every row.
     ``seconds_verification`` is the part of ``seconds_generation`` in which the first process waited for the reward function.
     """
@@ -55,17 +55,18 @@ class RunLog:
     def collected(self, step: CollectedStep, rollout_step: int, prompt_metrics: Mapping[str, float]) -> None:
         """Take the metrics of a new rollout step; its rows of metrics.csv all carry them."""
         self.generated_tokens += step.counters.generated_tokens
-        metrics = {**rollout_metrics(step, self.reflection_phrases), **prompt_metrics}
+        metrics = {**rollout_metrics(step, rollout_step - 1, self.reflection_phrases), **prompt_metrics}
         if self.task is not None:
             metrics |= style_metrics(self.task, step.sampled)
         metrics["rollout_step"] = rollout_step
         metrics["generated_tokens_total"] = self.generated_tokens
         metrics["seconds_generation"] = step.seconds
+        metrics["seconds_waiting"] = step.seconds_waited
         metrics["seconds_verification"] = step.seconds_verification
         metrics["tokens_per_second_generation"] = step.counters.generated_tokens / max(step.seconds, 1e-9)
         metrics["seconds_score"] = 0.0
         self._rollout_metrics = metrics
-        self.seconds += step.seconds
+        self.seconds += step.seconds_waited
 
     @contextmanager
     def scoring(self) -> Iterator[None]:
@@ -80,6 +81,14 @@ class RunLog:
         """Start timing an update. Evaluations and checkpoints are not timed."""
         if self._update_started is None:
             self._update_started = time.perf_counter()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """What happens inside is no part of the update; the next rollout step counts it as ``seconds_waiting``."""
+        start = time.perf_counter()
+        yield
+        assert self._update_started is not None
+        self._update_started += time.perf_counter() - start
 
     def optimizer_step(
         self, trainer: L.Trainer, batch: TensorDict, step_metrics: Mapping[str, float], sync_metrics: Mapping[str, float]

@@ -21,6 +21,9 @@ def summary_table(run: Run, policy: PolicyModel, folder: Path, resumed_from: Pat
     if config.reference_every:
         kl += f" to the policy of up to {config.reference_every} optimizer steps ago"
     source = old_log_probs.source(trainer.old_log_probs, plan.optimizer_steps_per_rollout)
+    lag = f", {config.collector.max_lag} ahead of training" if config.collector.max_lag else ""
+    if lag and not run.samples_in_background:
+        lag += " but in turn with it"
     limit = f", {config.verifier_timeout:g} s for each check" if config.verifier_timeout is not None else ""
     rows = {
         "model": f"{name_of(components.model)}, {parameters / 1e6:.2f}M parameters ({trainable / 1e6:.2f}M trained), "
@@ -28,7 +31,7 @@ def summary_table(run: Run, policy: PolicyModel, folder: Path, resumed_from: Pat
         "task": f"{name_of(components.task)}, verified by {name_of(components.reward_function)}{limit}",
         "held out": _held_out(run),
         "rollout step": f"{config.prompts_per_step} prompts x {config.group_size} responses = {plan.responses_per_step}, "
-        f"at most {config.sampling.max_new_tokens} tokens each, sampled by {name_of(components.rollout_engine)}",
+        f"at most {config.sampling.max_new_tokens} tokens each, sampled by {name_of(components.rollout_engine)}{lag}",
         "mini-batch": f"{config.mini_batch_size} responses -> {plan.optimizer_steps_per_rollout} optimizer steps a rollout step",
         "micro-batch": f"{trainer.micro_batch_tokens} tokens",
         "length of the run": f"{trainer.max_steps} optimizer steps = {plan.rollout_steps} rollout steps, "

@@ -71,6 +71,26 @@ def test_killed_ten_times_it_ends_as_the_uninterrupted_run_to_the_bit(command, t
     assert not list((run / "checkpoints").glob("*.partial"))
 
 
+def test_under_a_lag_what_was_sampled_ahead_survives_a_kill_and_ranks_make_no_difference(command, tmp_path):
+    lagged = ["+experiment=dapo", "rollout_engine=transformers", "cache_length=50", "trainer.max_steps=10", "collector.max_lag=2",
+              "importance_correction=tis", "prompt_sampler=thompson", "task.train_size=40"]  # fmt: skip
+    process = command(*lagged, f"hydra.run.dir={tmp_path / 'killed'}", start=True)
+    while process.poll() is None and not list((tmp_path / "killed" / "checkpoints").glob("step_*4")):
+        time.sleep(0.0005)
+    process.kill()
+    process.communicate(timeout=60)
+    for name, more in (("whole", []), ("killed", []), ("two", ["trainer.devices=2"])):
+        done = command(*lagged, *more, f"hydra.run.dir={tmp_path / name}")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert (name == "killed") == ("continues from" in done.stdout)
+    whole, two = (without_clocks(tmp_path / name / "metrics.csv") for name in ("whole", "two"))
+    # two optimizer steps a rollout step; the first three are sampled by the weights of the start, the next two by those of step 1, 2
+    assert [row["kept_policy_age"] for row in whole[::2]] == ["0", "1", "2", "2", "2"]
+    assert without_clocks(tmp_path / "killed" / "metrics.csv") == whole
+    for name in ("sampled_accuracy", "prompts_asked", "prompts_pass_rate_error", "generated_tokens", "kept_policy_age"):
+        assert [row[name] for row in two] == [row[name] for row in whole], name
+
+
 def test_the_best_checkpoint_is_kept_beside_the_newest(uninterrupted):
     evaluations = table(uninterrupted / "evaluations.csv")
     accuracies = [float(row["avg_at_k"]) for row in evaluations]

@@ -100,7 +100,7 @@ def assert_seconds_add_up(rows: list[dict[str, str]]) -> None:
         seconds = {name: float(value or 0) for name, value in row.items() if name.startswith("seconds_")}
         assert 0 < seconds["seconds_verification"] < seconds["seconds_generation"]
         if row["rollout_step"] != before["rollout_step"]:
-            total += seconds["seconds_generation"] + seconds["seconds_score"]
+            total += seconds["seconds_waiting"] + seconds["seconds_score"]
         total += sum(seconds[f"seconds_{phase}"] for phase in ("update", "sync", "parity"))
         assert float(row["seconds"]) == pytest.approx(total, rel=1e-4)  # the file has six digits
 

@@ -185,6 +185,43 @@ def test_what_the_prompt_sampler_has_learned_goes_on_and_is_refused_for_another_
         continued.load_state_dict(data.state_dict())
 
 
+LAGGED = ("collector.max_lag=1", "importance_correction=tis")
+
+
+def test_under_a_lag_every_row_is_scored_by_the_policy_that_it_trains(make_data):
+    data = make_data(*LAGGED)
+    data.next_mini_batch(), data.next_mini_batch()
+    data.steps.settle()
+    with torch.no_grad():
+        data.module.policy.causal_lm.lm_head.weight.mul_(1.1)  # the update, after the second step was sampled
+    batch = data.next_mini_batch()
+    mask = batch["response_mask"]
+    scored = data.module.score(batch, mask_key="response_mask")
+    assert torch.equal(batch["old_log_probs"][mask], scored[mask])
+    assert (batch["old_log_probs"] - batch["rollout_log_probs"])[mask].abs().mean() > 1e-3  # what the correction weighs
+
+
+def test_under_a_lag_the_ratio_may_be_to_the_policy_that_sampled(make_data):
+    batch = make_data("collector.max_lag=1", "trainer.old_log_probs=engine").next_mini_batch()
+    assert torch.equal(batch["old_log_probs"], batch["rollout_log_probs"])
+
+
+def test_a_lag_without_a_correction_is_refused(make_data):
+    with pytest.raises(
+        ConfigError, match=r"collector\.max_lag=1: .* set importance_correction=tis .* trainer\.old_log_probs=engine"
+    ):
+        make_data("collector.max_lag=1")
+
+
+def test_a_run_with_a_lag_goes_on_with_what_was_sampled_ahead(make_data):
+    data, continued = make_data(*LAGGED), make_data(*LAGGED)
+    data.next_mini_batch()
+    continued.load_state_dict(data.state_dict())
+    assert (continued.rollout_step, continued.collector.rollout_step) == (1, 2)
+    for _ in range(5):
+        assert contents(continued.next_mini_batch()) == contents(data.next_mini_batch())
+
+
 class Signalling:
     """The transformers engine; when it has sampled a rollout step's groups and is sent to sleep, Ctrl-C comes."""
 

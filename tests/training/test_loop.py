@@ -78,7 +78,8 @@ def test_at_the_end_of_a_rollout_step_the_engine_gets_the_weights_before_anyone_
     loop.data.rollout_step_finished = True
     after_a_step(loop)
     assert record == [
-        "sync.send", "log.optimizer_step", "rollouts.updated", "display.trained", "checkpoints.publish_if_written", "checkpoints.save",
+        "data.settle", "sync.send",  # what is sampled ahead has the weights from before
+        "log.optimizer_step", "rollouts.updated", "display.trained", "checkpoints.publish_if_written", "checkpoints.save",
         # and the step that turned out to be the best so far is saved, whether its turn has come or not
         "evaluate 8", "checkpoints.save", "checkpoints.mark_best",
     ]  # fmt: skip

@@ -20,7 +20,7 @@ def step(make_rollouts):
 
 
 def test_sampled_counts_rejected_groups_and_kept_does_not(step):
-    metrics = rollout_metrics(step)
+    metrics = rollout_metrics(step, 0)
     assert (metrics["sampled_accuracy"], metrics["kept_accuracy"]) == (1 / 4, 1 / 2)
     assert (metrics["sampled_reward"], metrics["kept_reward"]) == (-1 / 2, 0)
     assert (metrics["sampled_response_length"], metrics["kept_response_length"]) == (5, 3)
@@ -30,11 +30,11 @@ def test_sampled_counts_rejected_groups_and_kept_does_not(step):
     assert metrics["kept_policy_age"] == 0
     assert "kept_reward_kl" not in metrics
     step.rollouts["reward_kl"] = torch.full((1, 2), 0.3)
-    assert rollout_metrics(step)["kept_reward_kl"] == pytest.approx(0.3)
+    assert rollout_metrics(step, 0)["kept_reward_kl"] == pytest.approx(0.3)
 
 
 def test_right_and_wrong_responses_apart(step):
-    metrics = rollout_metrics(step, ["wait"])
+    metrics = rollout_metrics(step, 0, ["wait"])
     # one right response, of length 2; three wrong ones, of lengths 4, 6 and 8
     assert (metrics["sampled_response_length_right"], metrics["sampled_response_length_wrong"]) == (2, 6)
     # two of four reconsider: the right one, and one of three wrong ones
@@ -44,7 +44,7 @@ def test_right_and_wrong_responses_apart(step):
 
 def test_what_there_is_none_of_has_no_number(step):
     step.sampled["correct"][:] = False
-    metrics = rollout_metrics(step)
+    metrics = rollout_metrics(step, 0)
     assert "sampled_response_length_right" not in metrics
     assert metrics["sampled_response_length_wrong"] == 5
     assert not [name for name in metrics if "reflection" in name]  # no phrases were asked for

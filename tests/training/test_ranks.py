@@ -27,3 +27,7 @@ def test_each_rank_reads_its_part_of_a_model(two_ranks):
     for missing, different, share, tied, stale in two_ranks["parts"]:
         assert (missing, different, tied, stale) == (0, [], True, [])
         assert share == pytest.approx(0.5, abs=0.01)
+
+
+def test_a_thread_exchanges_with_other_ranks_while_training_does(two_ranks):
+    assert two_ranks["thread"] == [[True, True]] * 2

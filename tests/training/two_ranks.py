@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import tempfile
+import threading
 
 import lightning as L
 import torch
@@ -79,6 +80,22 @@ def a_model_read_in_parts() -> object:
     return [len(expected) - len(parameters), different, held / sum(map(torch.numel, expected.values())), tied, stale]
 
 
+def gathering_beside_training() -> object:
+    """A thread and training exchange at the same time, neither in step with the other: what each of them got."""
+    of_the_thread = ranks.gather_for_a_thread()
+    got: list[object] = []
+
+    def sample() -> None:
+        for number in range(50):
+            got.append(of_the_thread([RANK, number]))
+
+    thread = threading.Thread(target=sample)
+    thread.start()
+    trained = [ranks.all_gather_objects(number) for number in range(30)]
+    thread.join()
+    return [trained == [[number] * 2 for number in range(30)], got == [[[0, number], [1, number]] for number in range(50)]]
+
+
 class Steps(L.LightningModule):
     """Ten steps of nothing; the second rank alone gets a signal before the third."""
 
@@ -123,4 +140,5 @@ def a_signal_on_one_rank() -> object:
 if __name__ == "__main__":
     answers = {"agreement": agreement(), "model": a_model_made_by_the_second_rank(), "signal": a_signal_on_one_rank()}
     answers["parts"] = a_model_read_in_parts()
+    answers["thread"] = gathering_beside_training()
     os.write(1, json.dumps([RANK, answers]).encode() + b"\n")  # in one piece: both ranks write to the same pipe
