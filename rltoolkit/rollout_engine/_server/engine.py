@@ -58,6 +58,7 @@ class VLLMServerEngine:
         try:
             self.run(self._fleet.open(slots=spec.max_in_flight))
             self.update_weights(_weights_of(model_path) if is_first else (), 0)
+            self.run(self._fleet.require_tokens())
         except BaseException:
             self.close()
             raise

@@ -68,6 +68,14 @@ class Fleet:
             except Gone as gone:
                 raise ConfigError(f"rollout_engine.urls: {gone}; python -m rltoolkit.serve starts a server") from gone
 
+    async def require_tokens(self) -> None:
+        """Raise ConfigError where one does not sample; one that was left in the middle of a transfer could not be asked before."""
+        for server in self._in_use():
+            try:
+                await server.require_tokens()
+            except Gone as gone:
+                self._lose(server, gone)
+
     async def close(self) -> None:
         """Let the servers go: the next trainer may have them."""
         await self._stop_watching()
