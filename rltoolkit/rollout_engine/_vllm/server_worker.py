@@ -63,7 +63,8 @@ class HTTPUpdate(WeightTransferUpdateInfo):
 
     def tensors(self) -> list[tuple[str, Tensor]]:
         """The weights. Raises ValueError where bytes are missing."""
-        return [(name, _tensor(*each)) for name, *each in zip(self.names, self.dtype_names, self.shapes, self.data, strict=True)]
+        each = zip(self.names, self.dtype_names, self.shapes, self.data, strict=True)
+        return [(name, _tensor(dtype, shape, data)) for name, dtype, shape, data in each]
 
 
 class HTTPEngine(WeightTransferEngine[HTTPInit, HTTPUpdate]):
@@ -87,7 +88,8 @@ class HTTPEngine(WeightTransferEngine[HTTPInit, HTTPUpdate]):
 
     def receive_weights(self, update_info: HTTPUpdate) -> None:
         """Take one bucket."""
-        loaded: set[str] | None = self.model.load_weights(update_info.tensors())
+        model: Any = self.model
+        loaded: set[str] | None = model.load_weights(update_info.tensors())
         self._missing = set() if loaded is None else self._missing - loaded  # a few models do not say
 
     def finish_weight_update(self) -> None:
