@@ -20,16 +20,21 @@ _LAYER = re.compile(r".*?\.\d+\.")
 
 
 def to_checkpoint(causal_lm: Any, weights: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
-    """The weights of a model under the names of its checkpoint, converted one layer at a time.
+    """The weights of a model under the names of its checkpoint, one at a time; a layer at a time where rules put tensors together.
 
     Args:
         causal_lm: a transformers causal LM; only its rules are read, not its weights.
         weights: (its own name, tensor), layer by layer, as ``named_parameters`` yields them.
     """
-    from transformers.core_model_loading import revert_weight_conversion
+    from transformers.conversion_mapping import get_model_conversion_mapping
+    from transformers.core_model_loading import WeightConverter, revert_weight_conversion
 
-    for _, layer in groupby(weights, key=lambda item: _layer_of(item[0])):
-        yield from revert_weight_conversion(causal_lm, dict(layer)).items()
+    if any(isinstance(rule, WeightConverter) for rule in get_model_conversion_mapping(causal_lm)):
+        for _, layer in groupby(weights, key=lambda item: _layer_of(item[0])):
+            yield from revert_weight_conversion(causal_lm, dict(layer)).items()
+    else:
+        for name, weight in weights:
+            yield from revert_weight_conversion(causal_lm, {name: weight}).items()
 
 
 def from_checkpoint(causal_lm: Any, weights: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:

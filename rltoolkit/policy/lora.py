@@ -129,6 +129,22 @@ def like(tensor: Tensor, other: Tensor) -> Tensor:
 
 def whole(tensor: Tensor) -> Tensor:
     """All of a tensor of which FSDP2 holds a part on each rank; any other as it is."""
-    from torch.distributed.tensor import DTensor
+    from torch.distributed.tensor import DTensor, Shard
 
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+    if not isinstance(tensor, DTensor):
+        return tensor
+    if tensor.device.type == "cpu" and tensor.placements == (Shard(0),):
+        return _gathered(tensor.to_local(), tensor.shape, tensor.device_mesh.get_group())
+    return tensor.full_tensor()
+
+
+def _gathered(part: Tensor, shape: torch.Size, group: Any) -> Tensor:
+    """``full_tensor`` on the CPU, where gloo gathers through a copy of the whole: here each rank writes to its place in all others."""
+    import torch.distributed as dist
+
+    full = part.new_empty(shape)
+    for rank, place in enumerate(full.chunk(dist.get_world_size(group))):
+        if rank == dist.get_rank(group):
+            place.copy_(part)
+        dist.broadcast(place, group=group, group_src=rank)
+    return full

@@ -2,7 +2,7 @@
 
 ``python -m rltoolkit.serve``, with the run's overrides, starts one; each serves one run at a time. Weights travel by
 ``weight_transfer``. The same seeds give the same responses as with ``rollout_engine=vllm``, whichever server samples them, so the run
-goes on with the others when one is lost; one that comes back gets the current weights and is used again. An API key, where the
+goes on with the others when one is lost; one that comes back is used again when it has the current weights. An API key, where the
 servers ask for one, is read from RLTOOLKIT_SERVER_KEY. Source: vLLM, arXiv:2309.06180. Config: ``rollout_engine=vllm_server``.
 """
 

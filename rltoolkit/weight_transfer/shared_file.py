@@ -1,12 +1,12 @@
-"""Shared file: the trainer writes the weights once, and every server reads them from that path.
+"""Shared file: the trainer writes the weights once, bucket by bucket, and every server reads them from that path.
 
-On one machine the file is in memory (/dev/shm). For servers on other machines ``folder`` names one on a filesystem that all of them
+On one machine the files are in memory (/dev/shm). For servers on other machines ``folder`` names one on a filesystem that all of them
 have under the same path. Source: none. Config: ``weight_transfer=shared_file``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from rltoolkit.component import check, label
 from rltoolkit.errors import RunFailed
 from rltoolkit.registry import register
-from rltoolkit.weight_transfer.base import Delivery
+from rltoolkit.weight_transfer.base import BUCKET_MIB, Call
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,22 +25,26 @@ if TYPE_CHECKING:
 @register("weight_transfer", "shared_file")
 @dataclass(frozen=True, kw_only=True)
 class SharedFile:
-    """Makes senders that write a file.
+    """Makes senders that write files.
 
     Args:
-        folder: where the file is written; None is memory, for servers on this machine.
-        timeout: seconds that a server may take to read it.
+        folder: where they are written; None is memory, for servers on this machine.
+        bucket_mib: MiB of weights that the trainer gathers at a time, or one tensor where that is larger.
+        timeout: seconds that a server may take to read them.
     """
 
     folder: str | None = None
+    bucket_mib: int = BUCKET_MIB
     timeout: float = 600.0
 
     def __post_init__(self) -> None:
+        check(self, "bucket_mib", self.bucket_mib >= 1, "at least 1")
         check(self, "timeout", self.timeout > 0, "above 0")
 
     def __call__(self) -> FileSender:
         """See ``WeightTransfer``."""
-        return FileSender(None if self.folder is None else Path(self.folder).expanduser().absolute())
+        folder = None if self.folder is None else Path(self.folder).expanduser().absolute()
+        return FileSender(folder, self.bucket_mib * 2**20)
 
     def require_reach(self, urls: Sequence[str]) -> None:
         """See ``WeightTransfer``: only loopback addresses are sure to share this machine's memory."""
@@ -55,26 +59,30 @@ class SharedFile:
 class FileSender:
     """See ``WeightSender``."""
 
-    def __init__(self, folder: Path | None) -> None:
+    def __init__(self, folder: Path | None, bucket_bytes: int) -> None:
         from rltoolkit.weights_file import WeightsFile  # choosing a transfer needs no torch
 
+        self._bucket_bytes = bucket_bytes
         try:
             self._file = WeightsFile(folder)
         except OSError as error:
             raise RunFailed(f"weight_transfer.folder={folder}: {error.strerror}") from error
 
-    def stage(self, weights: Iterable[tuple[str, Tensor]]) -> Delivery:
-        """See ``WeightSender.stage``."""
-        tensors = dict(weights)  # read all of them first: an error while reading is the trainer's
-        size = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+    def calls(self, weights: Iterable[tuple[str, Tensor]]) -> Iterator[Call]:
+        """See ``WeightSender.calls``."""
         try:
-            self._file.write(tensors.items())
-        except (OSError, RuntimeError) as error:  # torch words a failed write as a RuntimeError
+            self._file.write(weights, self._bucket_bytes)
+        except OSError as error:
             raise RunFailed(
-                f"weight_transfer=shared_file: {size / 2**30:.2f} GiB of weights could not be written to {self._file.path}: {error}. "
-                "Is the disk full? weight_transfer.folder names another"
+                f"weight_transfer=shared_file: the weights could not be written to {self._file.path}: {error}. Is the disk full? "
+                "weight_transfer.folder names another"
             ) from error
-        return Delivery("replace_weights_from", (str(self._file.path),))
+        yield from self.again()
+
+    def again(self) -> Sequence[Call]:
+        """See ``WeightSender.again``."""
+        path = str(self._file.path)
+        return [Call.of("/collective_rpc", f"Does the server see {path}?", method="replace_weights_from", args=[path])]
 
     def close(self) -> None:
         """See ``WeightSender.close``."""

@@ -1,6 +1,6 @@
 """vLLM's server as an engine: what every engine promises, the same responses as in process, and what can happen to a server.
 
-One server for the whole file. Where a second one is needed, it is a second address of the same one: a relay that can be cut.
+Two servers for the whole file. The second one is reached through a relay, too, which can be cut.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ import torch
 from rltoolkit.errors import ConfigError, RunFailed
 from rltoolkit.rollout_batch import stack_groups
 from rltoolkit.rollout_engine import EngineDied, Sampling, StaleWeights, VLLMServer
-from rltoolkit.rollout_engine._server.server import UNLABELLED
-from rltoolkit.weight_transfer import SharedFile
+from rltoolkit.rollout_engine._server.server import INCOMPLETE, UNLABELLED
+from rltoolkit.weight_transfer import HTTP, SharedFile
+from rltoolkit.weight_transfer.http import HTTPSender
 
 from .conftest import CHARACTERS, MAX_LENGTH, add, random_model, reference_log_probs, save_tokenizer
 from .serving import KEY, Relay, Served, stopped
@@ -80,17 +81,26 @@ def api_key():
 
 
 @pytest.fixture(scope="module")
-def served(checkpoint, tmp_path_factory):
+def servers(checkpoint, tmp_path_factory):
+    """Two, which start at the same time."""
     pytest.importorskip("vllm")
-    server = Served([*RUN, f"model.name_or_path={checkpoint(True)}"], tmp_path_factory.mktemp("served"))
-    server.wait_until_ready()
-    yield server
-    server.close()
+    folder = tmp_path_factory.mktemp("served")
+    servers = [Served([*RUN, f"model.name_or_path={checkpoint(True)}"], folder) for _ in range(2)]
+    for server in servers:
+        server.wait_until_ready()
+    yield servers
+    for server in servers:
+        server.close()
+
+
+@pytest.fixture(scope="module")
+def served(servers):
+    return servers[0]
 
 
 @pytest.fixture
-def relay(served):
-    relay = Relay(served.port)
+def relay(servers):
+    relay = Relay(servers[1].port)
     yield relay
     relay.close()
 
@@ -136,31 +146,85 @@ def test_the_same_seeds_give_the_same_responses_as_in_process(engine, vllm_engin
     torch.testing.assert_close(there["rollout_log_probs"], here["rollout_log_probs"], atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("ahead", [[], ["collector.max_lag=1", "importance_correction=tis", "trainer.max_steps=6"]])
-def test_a_run_on_two_addresses_equals_the_run_in_process(served, relay, checkpoint, tmp_path, ahead):
-    # servers sample ahead while training computes, the engine in process in turn with it
-    rows = {}
-    for name, choice in (
-        ("there", ["rollout_engine=vllm_server", f"rollout_engine.urls=[{served.url},{relay.url}]"]),
-        ("here", ["rollout_engine=vllm"]),
-    ):
-        words = [*RUN, f"model.name_or_path={checkpoint(True)}", *choice, *ahead, f"hydra.run.dir={tmp_path / name}"]
-        done = subprocess.run([sys.executable, "-m", "rltoolkit", *words], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        assert KEY not in done.stdout + done.stderr
-        with (tmp_path / name / "metrics.csv").open() as file:
-            rows[name] = list(csv.DictReader(file))
-    assert [row["kept_policy_age"] for row in rows["there"]] == (["0", "0", "1", "1", "1", "1"] if ahead else ["0"] * 4)
-    assert max(float(row["policy_movement"] or 0) for row in rows["here"]) > 0.01  # later rollout steps have other weights
-    for there, here in zip(rows["there"], rows["here"], strict=True):
-        for column in here:
-            if not column.startswith(("seconds", "tokens_per_second", "peak_memory")) and here[column]:
-                assert float(there[column]) == pytest.approx(float(here[column]), rel=1e-3, abs=1e-4), column
-    assert not [file for file in tmp_path.rglob("*") if file.is_file() and KEY.encode() in file.read_bytes()]
+@pytest.fixture(scope="module")
+def start(checkpoint, tmp_path_factory):
+    """``start(*overrides) -> (process, folder)``: the run of this file, in a process of its own."""
+
+    def start(*overrides):
+        folder = tmp_path_factory.mktemp("run")
+        words = [*RUN, f"model.name_or_path={checkpoint(True)}", *overrides, f"hydra.run.dir={folder}"]
+        command = [sys.executable, "-m", "rltoolkit", *words]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True), folder
+
+    return start
 
 
-def test_every_server_is_given_the_weights_and_shows_them(served, relay, connect):
-    engine = connect([served.url, relay.url])
+@pytest.fixture(scope="module")
+def in_process(start):
+    """The metrics of that run with the engine in its process."""
+    process, folder = start("rollout_engine=vllm")
+    finish(process)
+    rows = table(folder)
+    assert len(rows) == 4
+    assert float(rows[-1]["policy_movement"]) > 0.01  # the second rollout step had other weights than the first
+    return rows
+
+
+def there(servers):
+    return "rollout_engine=vllm_server", f"rollout_engine.urls=[{','.join(server.url for server in servers)}]"
+
+
+def finish(process):
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    assert KEY not in said
+    return said
+
+
+def table(folder):
+    with (folder / "metrics.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def assert_same(rows, expected):
+    for row, other in zip(rows, expected, strict=True):
+        for column in other:
+            if not column.startswith(("seconds", "tokens_per_second", "peak_memory")) and other[column]:
+                assert float(row[column]) == pytest.approx(float(other[column]), rel=1e-3, abs=1e-4), column
+
+
+def test_a_run_on_two_servers_equals_the_run_in_process(servers, start, in_process):
+    process, folder = start(*there(servers), "weight_transfer=http")
+    finish(process)
+    assert_same(table(folder), in_process)
+    assert not [file for file in folder.rglob("*") if file.is_file() and KEY.encode() in file.read_bytes()]
+
+
+def test_servers_that_sample_ahead_give_what_an_engine_gives_that_takes_turns_with_training(servers, start):
+    ahead = ("collector.max_lag=1", "importance_correction=tis", "trainer.max_steps=6")
+    rows = []
+    for engine in (there(servers), ["rollout_engine=vllm"]):
+        process, folder = start(*engine, *ahead)
+        finish(process)
+        rows.append(table(folder))
+    assert [row["kept_policy_age"] for row in rows[0]] == ["0", "0", "1", "1", "1", "1"]
+    assert_same(*rows)
+
+
+class SmallBuckets:
+    """``weight_transfer=http``, a few thousand bytes at a time: the largest tensor has 64 x 128 values, 32 KiB."""
+
+    timeout = 60.0
+
+    def __call__(self):
+        return HTTPSender(5000)
+
+    def require_reach(self, urls): ...
+
+
+@pytest.mark.parametrize("transfer", [SharedFile(), HTTP(), SmallBuckets()], ids=lambda transfer: type(transfer).__name__)
+def test_every_server_is_given_the_weights_and_shows_them(served, relay, connect, transfer):
+    engine = connect([served.url, relay.url], transfer=transfer)
     sequence, model = list(range(2, 30)), sent(engine, 3)
     scores = engine.log_probs_of_each(sequence)
     assert list(scores) == [served.url, relay.url]
@@ -182,7 +246,7 @@ def test_what_a_lost_server_was_sampling_is_sampled_elsewhere_and_it_is_used_aga
     after = stack_groups(groups[key] for key in range(16))
     assert torch.equal(after["input_ids"], before["input_ids"])
     assert f"{relay.url} does not answer" in caplog.text
-    assert "weights version 0) is sampled elsewhere" in caplog.text
+    assert "/0) is sampled elsewhere" in caplog.text
 
     sent(engine, 1)  # while it is away
     assert list(engine.log_probs_of_each([2, 3])) == [served.url]
@@ -191,7 +255,23 @@ def test_what_a_lost_server_was_sampling_is_sampled_elsewhere_and_it_is_used_aga
     while len(engine.log_probs_of_each([2, 3])) < 2:
         assert time.monotonic() < deadline, caplog.text
         time.sleep(0.2)
-    assert f"{relay.url} is back and has the weights of version 1" in caplog.text
+    assert f"{relay.url} is back and has the weights {label(served)}" in caplog.text
+    assert label(served).endswith("/1")
+
+
+def test_over_http_a_server_that_was_away_waits_for_the_next_weights(served, relay, connect, caplog):
+    engine = connect([relay.url, served.url], timeout=4.0, transfer=HTTP())  # looks at them every second
+    relay.cut()
+    sent(engine, 1)
+    assert f"{relay.url} does not answer" in caplog.text
+    relay.mend()
+    deadline = time.monotonic() + 60
+    while f"{relay.url} is back and waits for the next weights" not in caplog.text:
+        assert time.monotonic() < deadline, caplog.text
+        time.sleep(0.2)
+    assert list(engine.log_probs_of_each([2, 3])) == [served.url]
+    sent(engine, 2)
+    assert list(engine.log_probs_of_each([2, 3])) == [relay.url, served.url]
 
 
 def test_without_a_server_the_run_ends(relay, connect):
@@ -254,39 +334,85 @@ def test_a_second_trainer_is_refused_while_the_first_runs(served, connect):
 
 
 def test_a_server_that_a_killed_trainer_has_left_in_a_sync_is_used(served, connect):
-    control(served, "/update_weight_version", new_version="elsewhere:1:abc/7")
+    control(served, "/update_weight_version", new_version=f"elsewhere:1:abc/{INCOMPLETE}")
     httpx2.post(f"{served.url}/pause?mode=abort", timeout=30)
     engine = connect([served.url])
     assert (engine.generate(PROMPTS, 2, SAMPLING, SEEDS)["policy_version"] == 0).all()
 
 
-class Halving:
+class Halving(SharedFile):
     """A transfer whose file loses its second half before a server reads it, after the first time."""
 
-    timeout = 60.0
+    def __call__(self):
+        sender, staged = super().__call__(), []
 
-    def __init__(self):
-        self.staged, self.sender = 0, SharedFile()()
-        self.close, self.require_reach = self.sender.close, SharedFile().require_reach
+        def calls(weights):
+            (call,) = send(weights)
+            staged.append(call)
+            if len(staged) > 1:
+                (file,) = sender._file.path.iterdir()
+                os.truncate(file, file.stat().st_size // 2)
+            yield call
+
+        send, sender.calls = sender.calls, calls
+        return sender
+
+
+class Dropping(HTTP):
+    """A transfer that leaves out its first bucket, the embeddings, after the first time."""
 
     def __call__(self):
-        return self
+        sender, sent = HTTPSender(5000), []
 
-    def stage(self, weights):
-        delivery = self.sender.stage(weights)
-        self.staged += 1
-        if self.staged > 1:
-            (path,) = delivery.arguments
-            os.truncate(path, os.stat(path).st_size // 2)
-        return delivery
+        def calls(weights):
+            sent.append(None)
+            yield from (call for row, call in enumerate(send(weights)) if len(sent) == 1 or row != 2)
+
+        send, sender.calls = sender.calls, calls
+        return sender
 
 
-def test_half_a_transfer_is_an_error_and_leaves_the_old_label(served, connect):
-    engine = connect([served.url], transfer=Halving())
-    with pytest.raises(RunFailed, match=r"did not take the weights .*/1: .*Does the server see .*weights\.pt"):
+@pytest.mark.parametrize(
+    ("transfer", "message"),
+    [
+        (Halving(), r"/collective_rpc: .*Does the server see /dev/shm"),
+        (Dropping(), "/finish_weight_update: .* parameters were not sent"),
+    ],
+)
+def test_half_a_transfer_is_an_error_and_leaves_no_version(served, connect, transfer, message):
+    engine = connect([served.url], transfer=transfer)
+    with pytest.raises(RunFailed, match=f"{served.url} did not take the weights: {message}"):
         sent(engine, 1)
-    assert label(served).endswith("/0")
+    assert label(served).endswith(f"/{INCOMPLETE}")
+    with pytest.raises(EngineDied, match="has not got all of its weights"):
+        engine.generate(PROMPTS[:1], 2, SAMPLING, [0])
     assert engine.version == 0
+    engine.close()
+    assert label(served) == INCOMPLETE
+    assert_right_after_anything(connect([served.url]))
+
+
+@pytest.mark.parametrize("transfer", [SharedFile(), SmallBuckets()], ids=lambda transfer: type(transfer).__name__)
+def test_a_trainer_that_ends_in_the_middle_of_a_sync_leaves_nothing_behind(served, connect, transfer):
+    engine = connect([served.url], transfer=transfer)
+
+    def some():
+        yield from list(random_model(tied=True, seed=1).state_dict().items())[:20]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        engine.update_weights(some(), 1)
+    engine.close()
+    assert label(served) == INCOMPLETE
+    assert_right_after_anything(connect([served.url], transfer=transfer))
+
+
+def assert_right_after_anything(engine):
+    """Whatever a server went through before: it holds the checkpoint's weights, and then those that it is given."""
+    sequence = list(range(2, 30))
+    for version in range(2):
+        model = sent(engine, version) if version else random_model(tied=True, seed=0)
+        torch.testing.assert_close(engine.log_probs([sequence])[0], reference_log_probs(model, sequence), atol=1e-4, rtol=0)
 
 
 def test_a_full_disk_is_named(served, connect, tmp_path):
@@ -294,11 +420,11 @@ def test_a_full_disk_is_named(served, connect, tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
     try:
-        with pytest.raises(RunFailed, match=r"weights could not be written to .*weights\.pt: .*Is the disk full\?"):
+        with pytest.raises(RunFailed, match=r"weights could not be written to .*: .*Is the disk full\?"):
             sent(engine, 1)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert label(served).endswith("/0")
+    assert label(served).endswith(f"/{INCOMPLETE}")
 
 
 @pytest.mark.parametrize(
@@ -338,7 +464,6 @@ FITS = {
         },
     ),
     "/weight_info": (200, {"weight_version": UNLABELLED}),
-    "/resume": (200, {}),
 }
 RAW = {"results": [{**FITS["/collective_rpc"][1]["results"][0], "logprobs-mode": "raw_logprobs"}]}
 NO_EXTENSION = {"error": {"message": "'CPUWorker' object has no attribute 'settings'"}}
@@ -395,6 +520,19 @@ def test_no_server_at_all_says_how_to_start_one(served, connect, relay):
 def test_addresses_that_cannot_be_are_refused(urls, message):
     with pytest.raises(ValueError, match=message):
         VLLMServer(urls=tuple(urls))
+
+
+def test_two_ranks_on_two_servers_of_which_one_is_killed_equal_the_run_in_process(servers, start, in_process):
+    """The last test but one: it ends the second server."""
+    process, folder = start(*there(servers), "trainer.devices=2")
+    deadline = time.monotonic() + 300
+    while not (folder / "metrics.csv").exists() or not table(folder):
+        assert process.poll() is None, process.stdout.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    servers[1].kill()
+    assert f"{servers[1].url} does not answer" in finish(process).replace("\n", " ")
+    assert_same(table(folder), in_process)
 
 
 def test_a_killed_engine_takes_its_server_along_and_serve_says_so(served, connect):

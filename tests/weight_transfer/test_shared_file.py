@@ -1,27 +1,68 @@
-"""Weights in a file: what a server reads is what was staged, for as long as the sender lives."""
+"""Weights in files: what a server reads is what was sent, for as long as the sender lives."""
 
+import json
 import subprocess
 import sys
+import weakref
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from rltoolkit.errors import ConfigError, RunFailed
 from rltoolkit.run.compose import load
 from rltoolkit.weight_transfer import SharedFile
+from rltoolkit.weights_file import WeightsFile, buckets, read_weights
 
 
-def test_what_is_read_is_what_was_staged(tmp_path):
+def test_what_is_read_is_what_was_sent(tmp_path):
     sender = SharedFile(folder=str(tmp_path / "made" / "here"))()
     for value in (1.0, 2.0):  # the second overwrites the first
-        method, (path,) = sender.stage(iter([("a", torch.full((3,), value)), ("b", torch.zeros(2, 2))]))
-        assert method == "replace_weights_from"  # of the worker extension
-        read = torch.load(path, mmap=True)
+        (call,) = sender.calls(iter([("a", torch.full((3,), value)), ("b", torch.zeros(2, 2))]))
+        assert call.path == "/collective_rpc"
+        content = json.loads(b"".join(call.body))
+        assert content["method"] == "replace_weights_from"  # of the worker
+        (folder,) = content["args"]
+        read = dict(read_weights(Path(folder)))
         assert list(read) == ["a", "b"]
         assert read["a"].tolist() == [value] * 3
+        assert sender.again() == [call]  # they stay, for a server that comes late
     sender.close()
     assert not list((tmp_path / "made" / "here").iterdir())
     sender.close()
+
+
+def test_a_bucket_has_what_fits_and_a_tensor_that_is_larger_comes_alone():
+    # float32, limit 24 bytes: 8 + 16 fit, 4 more do not; 40 is too much for any
+    weights = [(str(size), torch.zeros(size // 4)) for size in (8, 16, 4, 40, 12)]
+    assert [list(bucket) for bucket in buckets(weights, 24)] == [["8", "16"], ["4"], ["40"], ["12"]]
+
+
+def test_one_bucket_and_the_tensor_after_it_are_held_at_most():
+    arrays, most = [], []  # a tensor holds the array it was made of
+
+    def gathered():
+        for size in (8, 16, 4, 40, 12):
+            array = np.zeros(size // 4, dtype=np.float32)
+            arrays.append(weakref.ref(array))
+            most.append(sum(alive().nbytes for alive in arrays if alive() is not None))
+            yield str(size), torch.from_numpy(array)
+            del array
+
+    for bucket in buckets(gathered(), 24):
+        assert bucket
+    # 8 | 8 16 | 8 16 and the 4 that starts the next | 4 40 | 40 12
+    assert most == [8, 24, 28, 44, 52]
+
+
+def test_fewer_buckets_than_before_leave_none_of_the_old_ones(tmp_path):
+    file = WeightsFile(tmp_path)
+    file.write([("a", torch.zeros(2)), ("b", torch.zeros(2)), ("c", torch.zeros(2))], 8)
+    assert len(list(file.path.iterdir())) == 3
+    file.write([("a", torch.ones(2)), ("b", torch.ones(2))], 16)
+    assert {name: weight.tolist() for name, weight in read_weights(file.path)} == {"a": [1, 1], "b": [1, 1]}
+    file.close()
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:8000", "http://localhost:1", "http://[::1]:8000"])

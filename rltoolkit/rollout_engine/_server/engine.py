@@ -17,7 +17,7 @@ from safetensors import safe_open
 from tensordict import TensorDict
 from torch import Tensor
 
-from rltoolkit.errors import ConfigError
+from rltoolkit.errors import ConfigError, RunFailed
 from rltoolkit.rollout_engine._sampled import Response, check_request, response_seed, sample_all, stop_token_ids, to_rollouts
 from rltoolkit.rollout_engine._server.fleet import Fleet
 from rltoolkit.rollout_engine._server.server import new_owner
@@ -25,7 +25,7 @@ from rltoolkit.rollout_engine.base import EngineDied, Sampling
 
 if TYPE_CHECKING:
     from rltoolkit.rollout_engine.vllm_server import VLLMServer
-    from rltoolkit.weight_transfer.base import WeightTransfer
+    from rltoolkit.weight_transfer.base import WeightSender, WeightTransfer
 
 T = TypeVar("T")
 
@@ -45,20 +45,20 @@ class VLLMServerEngine:
             "logprobs-mode": "processed_logprobs",
             **({} if spec.dtype == "auto" else {"dtype": spec.dtype}),
         }
-        owner, self._is_first = _agreed_owner()
+        is_first = _is_first()
         self._fleet = Fleet(
-            spec.urls, owner=owner, is_first=self._is_first, settings=settings, timeout=spec.timeout,
+            spec.urls, owner=_of_the_first(new_owner()), is_first=is_first, settings=settings, timeout=spec.timeout,
             transfer_timeout=transfer.timeout,
         )  # fmt: skip
-        self._sender = transfer() if self._is_first else None
+        self._sender = transfer() if is_first else None
         self._loop: asyncio.AbstractEventLoop | None = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="rollout-engine-servers", daemon=True)
         self._thread.start()
         self.in_flight: dict[int, Future[None]] = {}
         try:
             self.run(self._fleet.open(slots=spec.max_in_flight))
-            self.update_weights(_weights_of(model_path), 0)
-            self.run(self._fleet.watch())
+            self.update_weights(_weights_of(model_path) if is_first else (), 0)
+            self.run(self._fleet.require_tokens())
         except BaseException:
             self.close()
             raise
@@ -94,15 +94,17 @@ class VLLMServerEngine:
         return {url: _scores(reply, sequence) for url, reply in self.run(self._fleet.ask_each(_scoring(sequence))).items()}
 
     def update_weights(self, weights: Iterable[tuple[str, Tensor]], version: int) -> None:
-        """See ``RolloutEngine.update_weights``. The first rank writes them, once for all servers."""
+        """See ``RolloutEngine.update_weights``. The first rank sends them, a bucket at a time; what fails there fails on every rank."""
         self._require_idle()
-        delivery = None
-        if self._sender is not None:
-            delivery = self._sender.stage(weights)
-        else:
-            for _ in weights:  # gathering them is a collective
-                pass
-        self.run(self._fleet.hand_over(delivery, version))
+        remaining = iter(weights)
+        failure = None if self._sender is None else self._send(self._sender, remaining, version)
+        for _ in remaining:  # gathering them is a collective, also when nobody wants them
+            pass
+        failure = _of_the_first(failure)
+        if failure is not None:
+            raise failure
+        if self._sender is None:
+            self.run(self._fleet.adopt(version))
         self.version = version
 
     def sleep(self) -> None:
@@ -137,6 +139,17 @@ class VLLMServerEngine:
             coroutine.close()
             raise EngineDied("rollout_engine=vllm_server was called on a closed engine")
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+
+    def _send(self, sender: WeightSender, weights: Iterator[tuple[str, Tensor]], version: int) -> RunFailed | None:
+        """On the first rank. Returns what went wrong."""
+        try:
+            self.run(self._fleet.begin())
+            for call in sender.calls(weights):
+                self.run(self._fleet.give(call))
+            self.run(self._fleet.finish(version, sender.again()))
+        except RunFailed as error:
+            return error
+        return None
 
     def _require_idle(self) -> None:
         if self.in_flight:
@@ -231,13 +244,16 @@ def _scores(reply: Mapping[str, Any], tokens: Sequence[int]) -> Tensor:
     return torch.tensor([entries[str(token)]["logprob"] for entries, token in scored])
 
 
-def _agreed_owner() -> tuple[str, bool]:
-    """The name under which all ranks of this trainer know each other at the servers, and whether this rank is the first."""
-    owner = [new_owner()]
-    if not dist.is_initialized() or dist.get_world_size() == 1:
-        return owner[0], True
-    dist.broadcast_object_list(owner)
-    return owner[0], dist.get_rank() == 0
+def _is_first() -> bool:
+    return not dist.is_initialized() or dist.get_rank() == 0
+
+
+def _of_the_first(item: T) -> T:
+    """The first rank's, on every rank."""
+    items = [item]
+    if dist.is_initialized() and dist.get_world_size() > 1:
+        dist.broadcast_object_list(items)
+    return items[0]
 
 
 def _weights_of(model_path: Path) -> Iterator[tuple[str, Tensor]]:

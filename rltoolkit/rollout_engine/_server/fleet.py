@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from rltoolkit.errors import ConfigError, RunFailed
 from rltoolkit.rollout_engine._parity import StaleWeights
-from rltoolkit.rollout_engine._server.server import UNLABELLED, Gone, Label, Refused, Server, is_trainer_running
+from rltoolkit.rollout_engine._server.server import INCOMPLETE, UNLABELLED, Gone, Label, Refused, Server, is_trainer_running
 from rltoolkit.rollout_engine.base import EngineDied
 
 if TYPE_CHECKING:
-    from rltoolkit.weight_transfer.base import Delivery
+    from rltoolkit.weight_transfer.base import Call
 
 log = logging.getLogger(__name__)
 
@@ -25,13 +25,15 @@ LONGEST_PAUSE = 5.0
 class Fleet:
     """Lives in an event loop; every method but the constructor is called there.
 
+    The first rank replaces weights, ``begin``, ``give`` each request of the transfer, ``finish``; the others then ``adopt`` them.
+
     Args:
         urls: the servers' addresses.
         owner: this trainer, the same name on all its ranks.
-        is_first: whether this rank delivers weights; the others wait for it.
+        is_first: whether this is the rank that replaces weights.
         settings: what every server must be like, by the names of vLLM's flags.
         timeout: seconds without an answer after which a server counts as gone.
-        transfer_timeout: seconds that a server may take for a delivery.
+        transfer_timeout: seconds that a server may take for one request of a transfer.
     """
 
     def __init__(
@@ -47,9 +49,11 @@ class Fleet:
         self._urls, self._owner, self._is_first, self._settings = urls, owner, is_first, settings
         self._timeout, self._transfer_timeout = timeout, transfer_timeout
         self.servers: list[Server] = []
+        self.label: Label | None = None
+        """of the weights that every server in use holds"""
+        self._taking: list[Server] = []
+        self._again: Sequence[Call] = ()
         self._watchers: list[asyncio.Task[None]] = []
-        self._label = Label(owner, 0)
-        self._delivery: Delivery | None = None
 
     async def open(self, slots: int) -> None:
         """Check every server; ``slots`` is how many requests each is given at the same time.
@@ -64,32 +68,97 @@ class Fleet:
             except Gone as gone:
                 raise ConfigError(f"rollout_engine.urls: {gone}; python -m rltoolkit.serve starts a server") from gone
 
-    async def watch(self) -> None:
-        """From now on look after the servers in the background."""
-        self._watchers = [asyncio.create_task(self._watch(server)) for server in self.servers]
+    async def require_tokens(self) -> None:
+        """Raise ConfigError where one does not sample; one that was left in the middle of a transfer could not be asked before."""
+        for server in self._in_use():
+            try:
+                await server.require_tokens()
+            except Gone as gone:
+                self._lose(server, gone)
 
     async def close(self) -> None:
         """Let the servers go: the next trainer may have them."""
-        for watcher in self._watchers:
-            watcher.cancel()
+        await self._stop_watching()
         for server in self.servers:
             with suppress(Gone, TimeoutError):
                 async with asyncio.timeout(2):
-                    if self._is_first and (await server.weights()).startswith(self._owner):
-                        await server.control("/update_weight_version", json={"new_version": "free"})
+                    if self._is_first and (found := await server.weights()).startswith(self._owner):
+                        await server.control("/update_weight_version", json={"new_version": _unowned(found)})
             await server.close()
 
-    async def hand_over(self, delivery: Delivery | None, version: int) -> None:
-        """Give all servers in use new weights; those that are lost get them when they come back. Ranks but the first only wait.
+    # --- weights ---------------------------------------------------------------------------------------------------------
+
+    async def begin(self) -> None:
+        """Take the servers out of use to replace their weights; those that wait for weights get them, too.
 
         Raises:
-            RunFailed: a server cannot take them.
             StaleWeights: somebody else has replaced a server's weights.
             EngineDied: no server is left.
         """
-        self._delivery, self._label = delivery, Label(self._owner, version)
-        await asyncio.gather(*(self._hand_over(server) for server in self.servers if not server.lost.done()))
+        await self._stop_watching()
+        if self.label is not None:
+            await asyncio.gather(*(self._look(server) for server in self.servers if not server.lost.done()))
+        self._require_ours()
+        self._taking = [server for server in self.servers if server.waits or not server.lost.done()]
+        for server in self._taking:
+            server.take_out(Gone(f"{server.url} has not got all of its weights"))
+        await self._each(lambda server: server.prepare(self._owner))
+
+    async def give(self, call: Call) -> None:
+        """Send all of them one request of the transfer; one that does not answer is left out until it is back.
+
+        Raises:
+            RunFailed: a server cannot take what is sent.
+            EngineDied: no server is left.
+        """
+        await self._each(lambda server: server.give(call, self._transfer_timeout))
+
+    async def finish(self, version: int, again: Sequence[Call]) -> None:
+        """Use them with their new weights; ``again`` is what gives these to a server that comes back. Raises EngineDied."""
+        label = Label(self._owner, version)
+        await self._each(lambda server: server.release(str(label)))
+        self.label, self._again = label, again
+        for server in self._taking:
+            server.use()
+        await asyncio.gather(*map(self._look, self._taking))
         self._in_use()
+        self._watch()
+
+    async def adopt(self, version: int) -> None:
+        """Go on with the weights that the first rank has given the servers. Raises EngineDied where none of them has any."""
+        await self._stop_watching()
+        self.label = Label(self._owner, version)
+        await asyncio.gather(*map(self._adopt, self.servers))
+        self._in_use()
+        self._watch()
+
+    async def _adopt(self, server: Server) -> None:
+        try:
+            found = await server.weights()
+        except Gone as gone:
+            server.take_out(gone)
+        else:
+            if found == str(self.label):
+                server.use()
+            else:
+                server.take_out(Gone(f"{server.url} holds the weights {found}, not {self.label}"))
+
+    async def _each(self, do: Callable[[Server], Awaitable[None]]) -> None:
+        """Do it with all that are taking weights, at once; those that are gone take no further part."""
+        if not self._taking:
+            raise self._none_left()
+        results = await asyncio.gather(*(do(server) for server in self._taking), return_exceptions=True)
+        for server, result in zip(self._taking, results, strict=True):
+            if isinstance(result, Gone):
+                server.take_out(result)
+                log.warning("%s; it is left out until it is back", result)
+            elif isinstance(result, BaseException):
+                raise result
+        self._taking = [server for server, result in zip(self._taking, results, strict=True) if result is None]
+        if not self._taking:
+            raise self._none_left()
+
+    # --- sampling --------------------------------------------------------------------------------------------------------
 
     async def ask(self, key: int, request: Mapping[str, Any]) -> Any:
         """A server's reply to vLLM's GenerateRequest; where one is lost, another's. ``key`` chooses among them.
@@ -120,83 +189,103 @@ class Fleet:
             reply = await server.generate(request)
             versions = {span["version"] for choice in reply["choices"] for span in choice["weight_versions"] or ()}
             complete = all(choice["finish_reason"] in ("stop", "length") for choice in reply["choices"])
-            if complete and versions == {server.label}:
+            if complete and versions == {str(self.label)}:
                 return reply
-            await server.require_label()
+            await self._require_label(server)
         except Gone as gone:
             self._lose(server, gone)
             return None
-        if versions - {server.label}:
-            raise StaleWeights(
-                f"{server.url} has sampled with the weights {', '.join(sorted(versions))} instead of {server.label}"
-            )
-        return None  # another rank paused it to give it weights
+        if complete and versions - {str(self.label), UNLABELLED}:
+            raise StaleWeights(f"{server.url} has sampled with the weights {', '.join(sorted(versions))} instead of {self.label}")
+        return None  # it was given weights meanwhile
 
-    def _in_use(self) -> list[Server]:
+    def _require_ours(self) -> None:
+        """Raise StaleWeights where somebody else has replaced a server's weights."""
         for server in self.servers:
             if server.lost.done() and not isinstance(server.lost.result(), Gone):
                 raise server.lost.result()
+
+    def _in_use(self) -> list[Server]:
+        self._require_ours()
         servers = [server for server in self.servers if not server.lost.done()]
         if not servers:
-            reasons = "; ".join(str(server.lost.result()) for server in self.servers)
-            raise EngineDied(f"rollout_engine=vllm_server: no server is left: {reasons}")
+            raise self._none_left()
         return servers
+
+    def _none_left(self) -> EngineDied:
+        reasons = "; ".join(str(server.lost.result()) for server in self.servers)
+        return EngineDied(f"rollout_engine=vllm_server: no server is left: {reasons}")
 
     def _lose(self, server: Server, reason: Exception) -> None:
         if not server.lost.done():
-            server.lost.set_result(reason)
+            server.take_out(reason)
             if isinstance(reason, Gone):
-                log.warning("%s; what it was sampling (weights version %d) is sampled elsewhere", reason, self._label.version)
+                log.warning("%s; what it was sampling (weights %s) is sampled elsewhere", reason, self.label)
 
-    async def _hand_over(self, server: Server) -> None:
-        async with server.changing:
-            try:
-                if self._is_first:
-                    if server.label != UNLABELLED:
-                        await server.require_label()
-                    await self._deliver(server)
-                else:
-                    await self._await_delivery(server)
-            except Gone as gone:
-                self._lose(server, gone)
+    # --- looking after them ----------------------------------------------------------------------------------------------
 
-    async def _deliver(self, server: Server) -> None:
-        if self._delivery is not None:
-            await server.take(self._delivery, str(self._label), self._transfer_timeout)
+    def _watch(self) -> None:
+        self._watchers = [asyncio.create_task(self._watch_one(server)) for server in self.servers]
 
-    async def _await_delivery(self, server: Server) -> None:
-        server.label = str(self._label)
-        try:
-            async with asyncio.timeout(self._transfer_timeout):
-                while (found := await server.weights()) != server.label:
-                    if is_trainer_running(found) and not found.startswith(self._owner):
-                        await server.require_label()
-                    await asyncio.sleep(0.1)
-        except TimeoutError:
-            raise Gone(
-                f"the run's first rank has not given {server.url} the weights {server.label} (weight_transfer.timeout)"
-            ) from None
+    async def _stop_watching(self) -> None:
+        watchers, self._watchers = self._watchers, []
+        for watcher in watchers:
+            watcher.cancel()
+        await asyncio.gather(*watchers, return_exceptions=True)
 
-    async def _watch(self, server: Server) -> None:
-        """Look at a server every few seconds: one that hangs or was taken away is lost, one that is back gets the current weights."""
+    async def _watch_one(self, server: Server) -> None:
+        """Every few seconds: is one in use still ours, and one that was lost back?"""
         while True:
             await asyncio.sleep(min(LONGEST_PAUSE, self._timeout / 4))
-            async with server.changing:
-                try:
-                    if server.lost.done():
-                        await self._take_back(server)
-                    else:
-                        await server.require_label()
-                except (Gone, StaleWeights) as reason:
-                    self._lose(server, reason)
-                except (ConfigError, RunFailed, Refused) as reason:  # it is there again, but cannot be used
-                    log.warning("%s", reason)
+            if not server.lost.done():
+                await self._look(server)
+                continue
+            try:
+                await self._take_back(server)
+            except Gone:
+                server.waits = False
+            except (ConfigError, RunFailed, Refused) as reason:  # it is there again, but cannot be used
+                server.waits = False
+                log.warning("%s", reason)
+
+    async def _look(self, server: Server) -> None:
+        try:
+            await self._require_label(server)
+        except (Gone, StaleWeights) as reason:
+            self._lose(server, reason)
 
     async def _take_back(self, server: Server) -> None:
         await self._require_fit(server)
-        await (self._deliver(server) if self._is_first else server.require_label())
-        server.lost = asyncio.get_running_loop().create_future()
-        log.warning("%s is back and has the weights of version %d", server.url, self._label.version)
+        if await server.weights() != str(self.label):
+            if not self._is_first:
+                return
+            if not self._again:
+                if not server.waits:
+                    log.warning("%s is back and waits for the next weights", server.url)
+                server.waits = True
+                return
+            await server.prepare(self._owner)
+            for call in self._again:
+                await server.give(call, self._transfer_timeout)
+            await server.release(str(self.label))
+        server.use()
+        log.warning("%s is back and has the weights %s", server.url, self.label)
+
+    async def _require_label(self, server: Server) -> None:
+        """Raise Gone where it was started anew or lacks weights, StaleWeights where somebody else has replaced them."""
+        found = await server.weights()
+        if found == str(self.label):
+            return
+        if found.startswith(self._owner):
+            if not self._is_first:
+                return  # the first rank has begun to replace them
+            raise Gone(f"{server.url} holds the weights {found}, not {self.label}")
+        if found == UNLABELLED:
+            raise Gone(f"{server.url} was started anew")
+        raise StaleWeights(
+            f"{server.url} holds the weights {found}, this run has given it {self.label}: another trainer uses this server. A server "
+            "serves one run at a time"
+        )
 
     async def _require_fit(self, server: Server) -> None:
         await server.require_settings(self._settings)
@@ -205,4 +294,10 @@ class Fleet:
             raise ConfigError(
                 f"rollout_engine.urls={server.url}: it serves another trainer that is running ({found}); a server serves one"
             )
-        await server.require_tokens()
+        if self._is_first and not found.endswith(INCOMPLETE):  # then it is paused, too
+            await server.require_tokens()
+
+
+def _unowned(label: str) -> str:
+    """What a server's weights are called when their trainer has gone."""
+    return INCOMPLETE if label.endswith(INCOMPLETE) else "free"

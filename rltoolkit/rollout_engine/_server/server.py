@@ -5,21 +5,22 @@ from __future__ import annotations
 import asyncio
 import socket
 import uuid
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import httpx2
 import psutil
 
 from rltoolkit.errors import ConfigError, RunFailed
-from rltoolkit.rollout_engine._parity import StaleWeights
 from rltoolkit.rollout_engine._server.start import KEY_VARIABLES, api_key
 
 if TYPE_CHECKING:
-    from rltoolkit.weight_transfer.base import Delivery
+    from rltoolkit.weight_transfer.base import Call
 
 UNLABELLED = "default"
 """what vLLM calls the weights that a server was started with"""
+INCOMPLETE = "incomplete"
+"""the version of weights that are being replaced, or were when a transfer stopped half-way: of no use"""
 
 
 class Label(NamedTuple):
@@ -77,12 +78,11 @@ class Server:
 
     def __init__(self, url: str, *, timeout: float, slots: int) -> None:
         self.url, self.timeout = url, timeout
-        self.label = UNLABELLED
         self.slots = asyncio.Semaphore(slots)
-        self.changing = asyncio.Lock()
-        """held while its weights are replaced, when it answers nothing else"""
         self.lost: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
         """done when it is not in use, with the reason"""
+        self.waits = False
+        """whether it is there again, and lacks the current weights only"""
         key = api_key()
         self._client = httpx2.AsyncClient(
             base_url=url,
@@ -92,12 +92,27 @@ class Server:
             trust_env=False,  # no proxy, and no key from elsewhere
         )
 
+    def take_out(self, reason: Exception) -> None:
+        """Use it no longer."""
+        if self.lost.done():
+            self.lost = asyncio.get_running_loop().create_future()
+        self.lost.set_result(reason)
+
+    def use(self) -> None:
+        """Use it, or go on using it."""
+        self.waits = False
+        if self.lost.done():
+            self.lost = asyncio.get_running_loop().create_future()
+
     async def close(self) -> None:
         """Close the connections."""
         await self._client.aclose()
 
-    async def ask(self, method: str, path: str, *, timeout: float | None, **content: Any) -> Any:
+    async def ask(self, method: str, path: str, *, timeout: float | None, once: bool = False, **content: Any) -> Any:
         """The answer to one request; without a timeout only the connection has one.
+
+        Args:
+            once: not to be asked a second time where the connection breaks.
 
         Raises:
             Gone: there is none.
@@ -108,6 +123,8 @@ class Server:
             try:
                 response = await self._client.request(method, path, timeout=limit, **content)
             except (httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError):
+                if once:
+                    raise
                 # The server may have closed a connection that was idle. Asking twice does no harm, and a dead server refuses.
                 response = await self._client.request(method, path, timeout=limit, **content)
         except httpx2.TimeoutException:
@@ -144,36 +161,27 @@ class Server:
         """The label of the weights that it holds. The engine behind the server answers, so silence means that either hangs."""
         return (await self.control("/weight_info", method="GET"))["weight_version"]
 
-    async def require_label(self) -> None:
-        """Raise Gone where it was started anew, StaleWeights where somebody else has replaced its weights."""
-        found = await self.weights()
-        if found == self.label:
-            return
-        if found == UNLABELLED:
-            raise Gone(f"{self.url} was started anew")
-        raise StaleWeights(
-            f"{self.url} holds the weights {found}, this run has given it {self.label}: another trainer uses this server. A server "
-            "serves one run at a time"
-        )
-
-    async def take(self, delivery: Delivery, label: str, timeout: float) -> None:
-        """Replace its weights, drop whatever it was sampling, and see that it has the new label.
-
-        Raises:
-            RunFailed: it cannot take them.
-        """
+    async def prepare(self, owner: str) -> None:
+        """Have it stop, drop whatever it was sampling, and hold weights of no version until ``release``."""
+        # in this order, and back in ``release``: whatever happens in between, a server that is paused says so
+        await self.control("/update_weight_version", json={"new_version": f"{owner}/{INCOMPLETE}"})
         await self.control("/pause", params={"mode": "abort"})  # empties the prefix cache, too
-        call = {"method": delivery.method, "args": list(delivery.arguments)}
+        await self.control("/collective_rpc", json={"method": "abandon_weight_update"})
+
+    async def give(self, call: Call, timeout: float) -> None:
+        """One request of a transfer. Raises Gone where it does not answer, RunFailed where it cannot take what is sent."""
+        body = {"content": _sent(call.body), "headers": {"content-type": "application/json"}}
         try:
-            await self.ask("POST", "/collective_rpc", json=call, timeout=timeout)
+            await self.ask("POST", call.path, timeout=timeout, once=True, **body)
         except Refused as refused:
             raise RunFailed(
-                f"{self.url} did not take the weights {label}: {refused.detail}. Does the server see {' '.join(delivery.arguments)}?"
+                f"{self.url} did not take the weights: {call.path}: {refused.detail}. {call.hint}".rstrip()
             ) from refused
-        await self.control("/update_weight_version", json={"new_version": label})
-        self.label = label
+
+    async def release(self, label: str) -> None:
+        """Let it go on, its weights complete and of this version."""
         await self.control("/resume")
-        await self.require_label()
+        await self.control("/update_weight_version", json={"new_version": label})
 
     async def require_settings(self, expected: Mapping[str, Any]) -> None:
         """Raise ConfigError, which names the flags, where the server is not as the run needs it; Gone where it does not answer."""
@@ -184,7 +192,6 @@ class Server:
 
     async def require_tokens(self) -> None:
         """Raise ConfigError, which names the flag, where it does not take and give tokens; Gone where it does not answer."""
-        await self.control("/resume")  # a trainer that was killed during a sync has left it paused
         await self._try("/inference/v1/generate", {"token_ids": [0], "sampling_params": {"max_tokens": 1}})
 
     async def _try(self, path: str, content: Mapping[str, Any]) -> Any:
@@ -192,6 +199,11 @@ class Server:
             return await self.ask("POST", path, timeout=self.timeout, json=content)
         except Refused as refused:
             raise ConfigError(f"rollout_engine.urls={self.url}: {_missing(refused)}. {_ADVICE}") from refused
+
+
+async def _sent(body: Iterable[bytes]) -> AsyncIterator[bytes]:
+    for piece in body:
+        yield piece
 
 
 _ADVICE = "python -m rltoolkit.serve, with this run's overrides, starts a server that fits"
@@ -205,7 +217,7 @@ def _missing(refused: Refused) -> str:
     if refused.status in (404, 405):
         return "no vLLM server, or one without control routes: it was started without VLLM_SERVER_DEV_MODE=1 in its environment"
     if "no attribute" in refused.detail:
-        return "it was started without --worker-extension-cls rltoolkit.rollout_engine._vllm.worker.WeightReload"
+        return "it was started without --worker-extension-cls rltoolkit.rollout_engine._vllm.server_worker.ServerWorker"
     return str(refused)
 
 

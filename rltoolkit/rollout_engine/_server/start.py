@@ -11,6 +11,13 @@ KEY_VARIABLES = ("RLTOOLKIT_SERVER_KEY", "VLLM_API_KEY")
 """Where the API key is looked for; the second is vLLM's own."""
 
 
+SERVER_ARGUMENTS = {
+    "worker_extension_cls": "rltoolkit.rollout_engine._vllm.server_worker.ServerWorker",
+    "weight_transfer_config": '{"backend": "rltoolkit_http"}',
+}
+"""What a server takes beyond an engine that the trainer owns; see that class."""
+
+
 def api_key() -> str | None:
     """The key that servers ask for; None where none is set."""
     return next(filter(None, map(os.environ.get, KEY_VARIABLES)), None)
@@ -21,6 +28,7 @@ def command(arguments: Mapping[str, Any], host: str, port: int) -> list[str]:
 
     ``vllm serve`` is the same program, but not under the CPU build, which lacks the metadata that it looks for.
     """
+    arguments = {**arguments, **SERVER_ARGUMENTS}
     flags = [flag for name, value in arguments.items() for flag in _flags(f"--{name.replace('_', '-')}", value)]
     own = [f"--host={host}", f"--port={port}", "--enable-scale-out", "--generation-config=vllm", "--uvicorn-log-level=warning"]
     return [sys.executable, "-W", "ignore", "-m", "vllm.entrypoints.openai.api_server", *flags, *own]

@@ -10,12 +10,14 @@ import threading
 import time
 from collections.abc import Iterable
 from multiprocessing.reduction import ForkingPickler
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from rltoolkit.rollout_engine._vllm.process_state import Decorated, undecorate
+from rltoolkit.weights_file import read_weights
 
 
 class WeightReload:
@@ -30,30 +32,17 @@ class WeightReload:
 
         model = self.model_runner.get_model()
         with set_current_vllm_config(self.vllm_config):
-            _forget_packed_experts(model)
+            forget_packed_experts(model)
             self.model_runner.reload_weights(weights_iterator=iter(weights), is_checkpoint_format=True)
-            head: Any = getattr(model, "lm_head", None)
-            if hasattr(head, "cpu_linear"):
-                # A head tied to the embeddings is not reloaded, and on the CPU it keeps a packed copy of the old weights.
-                head.quant_method.process_weights_after_loading(head)
+            refresh_head(model)
 
     def undecorate(self, decorated: Iterable[Decorated]) -> None:
         """Take vLLM's decorations off transformers' classes; for a worker in the trainer's process."""
         undecorate(decorated, self.model_runner.get_model())
 
     def replace_weights_from(self, path: str) -> None:
-        """The same, from a file that ``torch.save`` wrote."""
-        self.replace_weights(torch.load(path, map_location="cpu", mmap=True).items())
-
-    def settings(self) -> dict[str, Any]:
-        """What a trainer has to know of a server before it samples there, by the names of vLLM's flags."""
-        model = self.vllm_config.model_config
-        return {
-            "vocabulary": model.get_vocab_size(),
-            "max-model-len": model.max_model_len,
-            "dtype": str(model.dtype).removeprefix("torch."),
-            "logprobs-mode": model.logprobs_mode,
-        }
+        """The same, from a folder that ``WeightsFile`` wrote."""
+        self.replace_weights(read_weights(Path(path)))
 
     def end_with_trainer(self, trainer: int, engine: int) -> None:
         """End the engine when the trainer is gone; the arguments are process ids."""
@@ -66,7 +55,14 @@ class WeightReload:
             torch.cuda.synchronize()  # the trainer may change them when this returns
 
 
-def _forget_packed_experts(model: torch.nn.Module) -> None:
+def refresh_head(model: torch.nn.Module) -> None:
+    """Pack the head again: tied to the embeddings it is not reloaded, and on the CPU it keeps a packed copy of the old weights."""
+    head: Any = getattr(model, "lm_head", None)
+    if hasattr(head, "cpu_linear"):
+        head.quant_method.process_weights_after_loading(head)
+
+
+def forget_packed_experts(model: torch.nn.Module) -> None:
     """Let vLLM pack a mixture's experts again when they are reloaded.
 
     Its CPU kernel computes with packed experts. vLLM packs them when it makes the kernel, and makes it once: a reload would write plain
