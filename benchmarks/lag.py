@@ -1,6 +1,6 @@
 """Sampling that runs ahead against sampling in turn: the collector and its thread are real, the engine and training only take time.
 
-    python benchmarks/lag.py [--steps 20] [--seconds 0.5]
+    python benchmarks/lag.py [--steps 8] [--seconds 4]
 
 The engine finishes the 32 groups of a rollout step one after another, half of them rejected; training sleeps, as a process does that
 waits for its GPU. ``sampling`` and ``training`` are their seconds for a rollout step. Without lag a step takes their sum; with it, at
@@ -72,8 +72,8 @@ def seconds_of_a_run(lag: int, sampling: float, training: float, steps: int) -> 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=20, help="rollout steps of a run")
-    parser.add_argument("--seconds", type=float, default=0.5, help="of sampling and training a rollout step together")
+    parser.add_argument("--steps", type=int, default=8, help="rollout steps of a run")
+    parser.add_argument("--seconds", type=float, default=4.0, help="of sampling and training a rollout step together")
     chosen = parser.parse_args()
     rows = []
     for parts in RATIOS:
