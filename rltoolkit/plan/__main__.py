@@ -45,7 +45,7 @@ def show(overrides: list[str], options: argparse.Namespace) -> int:
     from rich.console import Console
 
     from rltoolkit.plan import Machine, make_plan, this_machine
-    from rltoolkit.plan.fit import GIB, gpus_needed, remedies, uses_gpu
+    from rltoolkit.plan.fit import GIB, gpus_needed, remedies, servers, uses_gpu
     from rltoolkit.run import compose
 
     run = compose.load(*overrides)
@@ -59,7 +59,9 @@ def show(overrides: list[str], options: argparse.Namespace) -> int:
         console.print(table)
     if on_gpu:
         count = gpus_needed(plan, machine)
-        console.print(f"GPUs of {gpu / GIB:g} GiB: {f'it fits on {count}' if count else 'more of them alone do not make it fit'}")
+        fits = f"it fits on {count}" if count else "more of them alone do not make it fit"
+        beside = ", beside those of the servers" if count and servers(run) else ""
+        console.print(f"GPUs of {gpu / GIB:g} GiB: {fits}{beside}")
     if plan.first_missing is None:
         console.print("It fits.")
         return 0
@@ -71,6 +73,8 @@ def show(overrides: list[str], options: argparse.Namespace) -> int:
 
 def batches(plan: Plan, options: argparse.Namespace) -> Table:
     """What a rollout step consists of, and how long it takes where rates are given."""
+    from rltoolkit.plan.fit import servers
+
     run = plan.run
     config, sampling, ranks = run.config, run.config.sampling, run.config.trainer.world_size
     responses, steps = run.plan.responses_per_step, run.plan.rollout_steps
@@ -83,7 +87,10 @@ def batches(plan: Plan, options: argparse.Namespace) -> Table:
     table.add_row("tokens", f"responses of {length:,.0f}", f"{tokens:,.0f}")
     table.add_row("on each rank", f"{ranks} of them", f"{tokens / ranks:,.0f}")
     if options.sampling_rate and options.training_rate:
-        sampled, trained = tokens / (options.sampling_rate * ranks), tokens / (options.training_rate * ranks)
+        sampled, trained = (
+            tokens / (options.sampling_rate * (len(servers(run)) or ranks)),
+            tokens / (options.training_rate * ranks),
+        )
         table.add_row("sampling", f"{options.sampling_rate:,.0f} tokens/s each", f"{sampled:,.0f} s")
         table.add_row("training", f"{options.training_rate:,.0f} tokens/s each", f"{trained:,.0f} s")
         slower, faster = max(sampled, trained), min(sampled, trained)

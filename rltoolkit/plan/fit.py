@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from rltoolkit.component import label
 from rltoolkit.errors import ConfigError
@@ -169,8 +170,48 @@ def _plan(run: Run, machine: Machine, shape: Shape) -> Plan:
     one = engine_memory(shape, dtype_bytes=dtype_bytes, kv_cache=0, longest=run.longest_row + 1, max_num_seqs=spec.max_num_seqs)
     cache = spec.cache_bytes(gpu=machine.gpu if on_gpu else None, weights=one.weights, response=one.response)
     engine = dataclasses.replace(one, kv_cache=cache, at_once=min(spec.max_num_seqs, max(0, int(cache // one.response))))
-    needs = _on_gpus(run, machine, shape, trainer, engine) if on_gpu else _on_a_cpu(run, machine, trainer, engine)
+    if servers(run):
+        needs = _beside_servers(run, machine, shape, trainer, engine, on_gpu)
+    else:
+        needs = _on_gpus(run, machine, shape, trainer, engine) if on_gpu else _on_a_cpu(run, machine, trainer, engine)
     return Plan(run=run, shape=shape, trainer=trainer, engine=engine, needs=needs)
+
+
+def servers(run: Run) -> tuple[str, ...]:
+    """The addresses of the engines that are not in the trainer's processes; none where each rank has an engine of its own."""
+    return tuple(getattr(run.components.rollout_engine, "urls", ()))
+
+
+def _beside_servers(
+    run: Run, machine: Machine, shape: Shape, trainer: TrainerMemory, engine: EngineMemory, on_gpu: bool
+) -> tuple[Need, ...]:
+    """A server has GPUs of its own, of the same size; on a CPU those at loopback addresses share the main memory."""
+    spec: Any = run.components.rollout_engine
+    state = PROCESS + trainer.weights + trainer.optimizer
+    if not on_gpu:
+        here = sum(urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1") for url in servers(run))
+        of_servers = here * (PROCESS + engine.weights + engine.kv_cache)
+        needed = run.config.trainer.devices * (PROCESS + trainer.update) + of_servers
+        return (
+            Need(what="keys and values of one response", needed=engine.response, available=engine.kv_cache),
+            Need(what="all processes of a node, servers on it included", needed=needed, available=machine.host),
+        )
+    alone = run.config.trainer.world_size == 1  # several ranks read their parts to where they stay
+    loading = PROCESS + (4 * shape.parameters + trainer.reference if alone else 0)
+    share = None if machine.gpu is None else spec.gpu_memory_utilization * machine.gpu
+    return (
+        Need(what="an update of the trainer", needed=trainer.update, available=machine.gpu),
+        Need(
+            what="a server's weights and one response, on each of its GPUs",
+            needed=(engine.weights + engine.response) / spec.tensor_parallel_size,
+            available=share,
+        ),
+        Need(
+            what="main memory of a node, all ranks loading or saving",
+            needed=run.config.trainer.devices * max(loading, state),
+            available=machine.host,
+        ),
+    )
 
 
 def _on_a_cpu(run: Run, machine: Machine, trainer: TrainerMemory, engine: EngineMemory) -> tuple[Need, ...]:

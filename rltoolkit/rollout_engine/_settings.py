@@ -45,6 +45,12 @@ class VLLMSettings:
         """``dtype``, or what ``auto`` is on this machine."""
         return ("bfloat16" if torch.cuda.is_available() else "float32") if self.dtype == "auto" else self.dtype
 
+    def cache_bytes(self, *, gpu: float | None, weights: float, response: float) -> float:
+        """Memory for keys and values: ``kv_cache_gib`` on the CPU, on a GPU of ``gpu`` bytes what ``weights`` leave of the share."""
+        if gpu is None:
+            return self.kv_cache_gib * GIB
+        return self.gpu_memory_utilization * gpu - weights / self.tensor_parallel_size
+
     def model_arguments(self, model_path: Path, max_length: int, seed: int) -> dict[str, Any]:
         """The settings in vLLM's own vocabulary, for the device of this machine: what responses and weights depend on."""
         on_gpu = torch.cuda.is_available()

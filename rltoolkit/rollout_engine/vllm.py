@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from rltoolkit.registry import register
-from rltoolkit.rollout_engine._settings import GIB, VLLMSettings
+from rltoolkit.rollout_engine._settings import VLLMSettings
 from rltoolkit.rollout_engine.base import RolloutEngine
 
 
@@ -43,12 +43,6 @@ class VLLM(VLLMSettings):
             return VLLMEngine(arguments, max_length=max_length, subprocess=self.subprocess, sleep=self.sleep)
 
         return RestartingEngine(start) if self.subprocess else start()
-
-    def cache_bytes(self, *, gpu: float | None, weights: float, response: float) -> float:
-        """Memory for keys and values: ``kv_cache_gib`` on the CPU, on a GPU of ``gpu`` bytes what ``weights`` leave of the share."""
-        if gpu is None:
-            return self.kv_cache_gib * GIB
-        return self.gpu_memory_utilization * gpu - weights / self.tensor_parallel_size
 
     def engine_arguments(self, model_path: Path, max_length: int, seed: int) -> dict[str, Any]:
         """The settings in vLLM's own vocabulary, for the device of this machine."""

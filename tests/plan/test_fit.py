@@ -33,6 +33,21 @@ def test_presets():
     assert plan("preset=r1_zero", "+experiment=r1_zero") == "the engine's weights and one response"
 
 
+def test_servers_have_gpus_of_their_own_and_share_main_memory_alone():
+    paper = ("preset=paper", "+experiment=dapo", "rollout_engine=vllm_server")
+    # 61 GiB of weights and 6 of keys and values of the longest response, in 0.9 of 80: beside the trainer they would not fit
+    assert plan(*paper) is None
+    assert plan(*paper, gpu=70) == "a server's weights and one response, on each of its GPUs"
+    assert plan(*paper, "rollout_engine.tensor_parallel_size=2", gpu=70) is None
+    # each server on this machine holds 1.5 GiB before it loads anything, and a GiB for keys and values
+    tiny = ("+experiment=dapo", "rollout_engine=vllm_server", "weight_transfer=http")
+    ours, theirs = (
+        make_plan(rltoolkit.load(*tiny, f"rollout_engine.urls=[{urls}]"), H100).needs[1]
+        for urls in ("http://127.0.0.1:1,http://localhost:2", "http://node-1:1")
+    )
+    assert (ours.needed - theirs.needed) / GIB == pytest.approx(2 * 2.5, abs=0.01)
+
+
 @pytest.mark.parametrize(
     ("overrides", "machine"),
     [
