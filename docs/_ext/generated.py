@@ -23,7 +23,7 @@ from rltoolkit.components import hyperparameters, relative
 
 ROOT = Path(__file__).parents[2]
 CONFIG_LINE = re.compile(r"\s+Config: .*\Z", re.DOTALL)  # how it is chosen stands in a box of its own
-COMMANDS = ("", "evaluate", "plan", "report", "rollouts", "serve", "components", "export", "transform_dataset")
+COMMANDS = ("", "evaluate", "plan", "report", "rollouts", "serve", "slurm", "components", "export", "transform_dataset")
 """What ``python -m rltoolkit.`` continues with."""
 
 KIND_TITLES = {
