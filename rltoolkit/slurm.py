@@ -6,7 +6,8 @@
 It takes the overrides of the run, and refuses those that cannot be. What one gives to sbatch wins over what stands in the script.
 
 --servers 1 adds a node on which vLLM servers sample (python -m rltoolkit.serve), as many as its GPUs hold; without it each rank has an
-engine of its own. Nodes have trainer.devices GPUs. Weights reach servers through weight_transfer.folder, which all nodes must see.
+engine of its own. Nodes have trainer.devices GPUs. Weights reach servers over HTTP (weight_transfer=http), or through
+weight_transfer.folder, which all nodes must see.
 
 Before its time is over, or when it is preempted, the run writes a checkpoint, and the job queues itself again and goes on from there.
 """

@@ -20,7 +20,6 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any
 
@@ -51,7 +50,7 @@ class LaggedCollector:
         self._lag, self._rollout_steps, self._in_background = lag, rollout_steps, in_background
         self._ready: deque[CollectedStep] = deque()
         self._due = False
-        self._thread: Future[None] | None = None
+        self._thread: threading.Thread | None = None
         self._failure: Exception | None = None
         self._waited = 0.0
         self._closed = False
@@ -79,14 +78,14 @@ class LaggedCollector:
         self._waited = 0.0
         self._due = self._lag > 0
         if self._due and self._in_background:
-            self._thread = Future()
-            threading.Thread(target=self._fill_in_background, args=(self._thread,), daemon=True).start()
+            self._thread = threading.Thread(target=self._fill, name="sampling-ahead", daemon=True)
+            self._thread.start()
 
     def settle(self) -> None:
         """Wait until all steps ahead are sampled. Afterwards the engine is free: for new weights, an evaluation, a checkpoint."""
         start = time.perf_counter()
         if self._thread is not None:
-            self._thread.result()
+            self._thread.join()
             self._thread = None
         elif self._due:
             self._fill()
@@ -106,12 +105,6 @@ class LaggedCollector:
         """Continue where ``state_dict`` was taken. Raises what ``Collector.load_state_dict`` raises."""
         self.collector.load_state_dict(state["collector"])
         self._ready, self.rollout_step = deque(state["ready"]), state["rollout_step"]
-
-    def _fill_in_background(self, done: Future[None]) -> None:
-        try:
-            self._fill()
-        finally:
-            done.set_result(None)
 
     def _fill(self) -> None:
         """Sample until ``lag`` steps are ready. A failure is kept until they have been handed out."""

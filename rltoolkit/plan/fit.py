@@ -187,7 +187,6 @@ def _beside_servers(
 ) -> tuple[Need, ...]:
     """A server has GPUs of its own, of the same size; on a CPU those at loopback addresses share the main memory."""
     spec: Any = run.components.rollout_engine
-    state = PROCESS + trainer.weights + trainer.optimizer
     if not on_gpu:
         here = sum(urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1") for url in servers(run))
         of_servers = here * (PROCESS + engine.weights + engine.kv_cache)
@@ -196,8 +195,6 @@ def _beside_servers(
             Need(what="keys and values of one response", needed=engine.response, available=engine.kv_cache),
             Need(what="all processes of a node, servers on it included", needed=needed, available=machine.host),
         )
-    alone = run.config.trainer.world_size == 1  # several ranks read their parts to where they stay
-    loading = PROCESS + (4 * shape.parameters + trainer.reference if alone else 0)
     share = None if machine.gpu is None else spec.gpu_memory_utilization * machine.gpu
     return (
         Need(what="an update of the trainer", needed=trainer.update, available=machine.gpu),
@@ -206,11 +203,7 @@ def _beside_servers(
             needed=(engine.weights + engine.response) / spec.tensor_parallel_size,
             available=share,
         ),
-        Need(
-            what="main memory of a node, all ranks loading or saving",
-            needed=run.config.trainer.devices * max(loading, state),
-            available=machine.host,
-        ),
+        _host_memory(run, machine, shape, trainer),
     )
 
 
@@ -225,11 +218,6 @@ def _on_a_cpu(run: Run, machine: Machine, trainer: TrainerMemory, engine: Engine
 def _on_gpus(run: Run, machine: Machine, shape: Shape, trainer: TrainerMemory, engine: EngineMemory) -> tuple[Need, ...]:
     sleeps = getattr(run.components.rollout_engine, "sleep", False)
     lent = engine.weights + max(0.0, engine.kv_cache)
-    alone = run.config.trainer.world_size == 1  # several ranks read their parts to where they stay
-    loading = PROCESS + (4 * shape.parameters + trainer.reference if alone else 0)
-    training = (
-        PROCESS + trainer.weights + trainer.optimizer + (engine.weights if sleeps else 0)
-    )  # a checkpoint, a sleeping engine
     return (
         Need(what="an update of the trainer", needed=trainer.update + (0 if sleeps else lent), available=machine.gpu),
         Need(
@@ -243,11 +231,19 @@ def _on_gpus(run: Run, machine: Machine, shape: Shape, trainer: TrainerMemory, e
             available=None if machine.gpu is None else lent,
         ),
         Need(what="the engine's share and the trainer's state", needed=trainer.resident + lent, available=machine.gpu),
-        Need(
-            what="main memory of a node, all ranks loading or saving",
-            needed=run.config.trainer.devices * max(loading, training),
-            available=machine.host,
-        ),
+        _host_memory(run, machine, shape, trainer, asleep=engine.weights if sleeps else 0),
+    )
+
+
+def _host_memory(run: Run, machine: Machine, shape: Shape, trainer: TrainerMemory, asleep: float = 0) -> Need:
+    """Ranks that load, or write a checkpoint beside the weights of engines that are ``asleep``; on GPUs."""
+    alone = run.config.trainer.world_size == 1  # several ranks read their parts to where they stay
+    loading = PROCESS + (4 * shape.parameters + trainer.reference if alone else 0)
+    saving = PROCESS + trainer.weights + trainer.optimizer + asleep
+    return Need(
+        what="main memory of a node, all ranks loading or saving",
+        needed=run.config.trainer.devices * max(loading, saving),
+        available=machine.host,
     )
 
 
