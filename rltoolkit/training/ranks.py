@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import socket
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -53,9 +54,11 @@ def ask_after_peers() -> None:
     descriptors = Path("/proc/self/fd")  # Linux; elsewhere, collectives wait
     for name in os.listdir(descriptors) if descriptors.is_dir() else ():
         try:
-            connection = socket.socket(fileno=os.dup(int(name)))  # of the same connection, so that the options are, too
+            if not stat.S_ISSOCK(os.fstat(int(name)).st_mode):
+                continue
         except OSError:
-            continue  # no socket
+            continue  # closed meanwhile
+        connection = socket.socket(fileno=os.dup(int(name)))  # of the same connection, so that the options are, too
         with connection:
             if connection.family in (socket.AF_INET, socket.AF_INET6) and connection.type == socket.SOCK_STREAM:
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

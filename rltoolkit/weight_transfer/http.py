@@ -3,7 +3,8 @@
     init_weight_transfer_engine, start_weight_update, update_weights once for each bucket, finish_weight_update
 
 Trainer and servers share nothing but the connection that samples. Bytes are sent as base64, a third more than they are, to each server.
-A server that was away waits for the next weights: the trainer keeps none. Source: vLLM's RLHF routes. Config: ``weight_transfer=http``.
+A server that was away waits for the next weights: the trainer keeps none. Source: none; the phases are those of vLLM's RLHF routes.
+Config: ``weight_transfer=http``.
 """
 
 from __future__ import annotations

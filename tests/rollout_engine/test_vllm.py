@@ -172,4 +172,4 @@ def test_a_killed_trainer_leaves_no_engine_and_its_weights_go_at_the_next_start(
     WeightsFile().close()  # another engine of a process that lives takes only its own
     assert mine.path.exists()
     mine.close()
-    assert not mine.path.parent.exists()
+    assert not mine.path.exists()

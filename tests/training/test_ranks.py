@@ -1,5 +1,9 @@
 """What the processes of a run agree upon."""
 
+import os
+import socket
+from pathlib import Path
+
 import pytest
 
 from rltoolkit.training import ranks
@@ -32,6 +36,20 @@ def test_each_rank_reads_its_part_of_a_model(two_ranks):
 
 def test_a_thread_exchanges_with_other_ranks_while_training_does(two_ranks):
     assert two_ranks["thread"] == [[True, True]] * 2
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs /proc")
+def test_connections_are_asked_after_and_no_descriptor_stays_open(tmp_path):
+    with (
+        (tmp_path / "no socket").open("w"),
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.create_connection(server.getsockname()) as connection,
+    ):
+        before = len(os.listdir("/proc/self/fd"))
+        ranks.ask_after_peers()
+        assert len(os.listdir("/proc/self/fd")) == before
+        assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 25_000
 
 
 def test_a_collective_that_fails_because_a_process_is_gone_says_so():
