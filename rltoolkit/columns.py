@@ -62,6 +62,7 @@ METRICS: dict[str, Column] = {
     "kept_all_correct": Column(_KEPT, "share of groups whose responses are all right; 0 under dynamic sampling"),
     "kept_all_wrong": Column(_KEPT, "share of groups whose responses are all wrong; 0 under dynamic sampling"),
     "kept_reward": Column(_KEPT, "mean reward, shaped, less the KL where the reward pays for it"),
+    "kept_teacher_kl": Column(_KEPT, "mean of log pi - log pi_teacher over sampled tokens, nats: KL(policy || teacher)"),
     "kept_reward_kl": Column(_KEPT, "mean KL of a response to the reference, where the reward pays for it, nats"),
     "kept_response_length": Column(_KEPT, "mean length"),
     "kept_truncated": Column(_KEPT, "share of responses that the length limit stopped"),

@@ -42,6 +42,7 @@ KEYS: dict[str, Key] = {
     "reward": Key("P G", "float32", "reward function, then shapers", "what is optimised"),
     "reward_parts": Key("P G", "float32", "collector", "by name: the verifier's reward, and what each shaper added to it"),
     "reward_kl": Key("P G", "float32", "training", "KL of the response to the reference, where the reward pays for it"),
+    "teacher_log_probs": Key("P G T", "float32", "training", "under the teacher, where the advantage estimator has one"),
     "loss_mask": Key("P G T", "bool", "collector, then shapers", "tokens that train"),
     "advantage": Key("P G", "float32", "advantage estimator", "[P, G], or [P, G, T] where tokens differ"),
 }

@@ -87,6 +87,7 @@ def _rollouts(
             "input_ids": input_ids,
             "response_mask": response_mask,
             "rollout_log_probs": torch.where(response_mask, -0.5, 0.0),
+            "teacher_log_probs": torch.where(response_mask, -0.1 * position, 0.0),
             "response_length": length,
             "truncated": never if truncated is None else torch.tensor(truncated),
             "policy_version": torch.zeros(shape, dtype=torch.int64),

@@ -11,6 +11,7 @@ from rltoolkit.advantage_estimator.pass_at_k import PassAtK
 from rltoolkit.advantage_estimator.raw import Raw
 from rltoolkit.advantage_estimator.reinforce_plus_plus import ReinforcePlusPlus
 from rltoolkit.advantage_estimator.reinforce_plus_plus_baseline import ReinforcePlusPlusBaseline
+from rltoolkit.advantage_estimator.teacher_kl import TeacherKL
 
 __all__ = [
     "AdvantageEstimator",
@@ -24,4 +25,5 @@ __all__ = [
     "Raw",
     "ReinforcePlusPlus",
     "ReinforcePlusPlusBaseline",
+    "TeacherKL",
 ]

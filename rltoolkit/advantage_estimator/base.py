@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 
@@ -16,11 +16,13 @@ if TYPE_CHECKING:
 class AdvantageEstimator(Protocol):
     """``estimator(rollouts [P, G]) -> advantage``, float32 [P, G], or [P, G, T] where tokens differ.
 
-    One call sees all groups of a rollout step, so statistics over the whole batch are possible.
+    One call sees all groups of a rollout step, so statistics over the whole batch are possible. One that reads ``teacher_log_probs``
+    names the teacher in an attribute ``teacher``: a directory, or a name on the Hugging Face hub.
     """
 
-    reads_reward: ClassVar[bool]
-    """False where the verdicts alone decide. A shaper that changes the reward would then do nothing, and such a run is refused."""
+    @property
+    def reads_reward(self) -> bool:
+        """False where the verdicts alone decide. A shaper that changes the reward would then do nothing, and such a run is refused."""
 
     @property
     def min_group_size(self) -> int:

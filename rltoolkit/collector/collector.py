@@ -66,7 +66,7 @@ class Collector:
         prompts_per_step: P. group_size: G.
         rank, world_size, all_gather: positions are dealt to the ranks in turn; ``all_gather`` collects one Python object from
             each rank, in the order of the ranks.
-        adjust: changes the kept rollouts [P, G] before their advantages are computed (KL in the reward).
+        adjust: changes the kept rollouts [P, G] before their advantages are computed (KL in the reward, a teacher's log-probs).
         on_progress: called with (kept groups, groups needed) as groups finish.
 
     Raises:

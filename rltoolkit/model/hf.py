@@ -26,6 +26,14 @@ _WEIGHTS = ("*.safetensors", "*.bin")  # in order of preference: a repository wi
 _OTHER_FORMATS = ["*.gguf", "*.h5", "*.msgpack", "*.onnx", "*.ot", "*.pt", "*.pth", "onnx/*", "original/*"]
 
 
+class ModelMissing(FileNotFoundError):
+    """A model is not to be had; ``why`` says it without naming the key."""
+
+    def __init__(self, source: HuggingFace, why: str) -> None:
+        super().__init__(f"{key(source, 'name_or_path')}={source.name_or_path}: {why} ({label(source)})")
+        self.why = why
+
+
 @register("model", "hf")
 @dataclass(frozen=True, kw_only=True)
 class HuggingFace:
@@ -48,7 +56,7 @@ class HuggingFace:
         """The model's directory, downloaded if need be; the seed changes nothing.
 
         Raises:
-            FileNotFoundError: no such directory, no model in it, or a hub name that is not in the cache and cannot be downloaded.
+            ModelMissing: no such directory, no model in it, or a hub name that is not in the cache and cannot be downloaded.
         """
         directory = Path(self.name_or_path).expanduser()
         if not directory.is_dir():
@@ -140,8 +148,8 @@ class HuggingFace:
             if quiet:
                 disable_progress_bars()
 
-    def _missing(self, why: str) -> FileNotFoundError:
-        return FileNotFoundError(f"{key(self, 'name_or_path')}={self.name_or_path}: {why} ({label(self)})")
+    def _missing(self, why: str) -> ModelMissing:
+        return ModelMissing(self, why)
 
 
 def _has_weights(directory: Path) -> bool:

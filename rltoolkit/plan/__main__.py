@@ -118,6 +118,7 @@ def memory(plan: Plan) -> Table:
         "gradients": "float32, sharded",
         "optimizer": "two moments, float32, sharded",
         "reference": f"{settings.compute_dtype}, sharded",
+        "teacher": f"{settings.compute_dtype}, sharded",
         "gathered": "whole layers, and a gradient not yet spread",
         "activations": f"{settings.micro_batch_tokens:,} tokens"
         + (", layers computed again" if settings.recompute == "layer" else ""),

@@ -12,6 +12,7 @@ from rltoolkit.component import label
 from rltoolkit.errors import ConfigError
 from rltoolkit.plan.memory import EngineMemory, TrainerMemory, engine_memory, trainer_memory
 from rltoolkit.plan.shape import Shape, UnknownShape, shape_of
+from rltoolkit.policy.lora import LoRA
 
 if TYPE_CHECKING:
     from rltoolkit.run.run import Run
@@ -53,6 +54,8 @@ class Plan:
 
     run: Run
     shape: Shape
+    teacher: int
+    """parameters of the model that the advantage estimator asks, 0 where there is none"""
     trainer: TrainerMemory
     engine: EngineMemory
     needs: tuple[Need, ...]
@@ -97,7 +100,7 @@ def make_plan(run: Run, machine: Machine) -> Plan:
         shape = shape_of(architecture, run.config.lora)
     except ValueError as error:
         raise ConfigError(f"{label(model)}: {error}") from error
-    return _plan(run, machine, shape)
+    return _plan(run, machine, shape, _parameters_of_teacher(run))
 
 
 def gpus_needed(plan: Plan, machine: Machine) -> int | None:
@@ -107,7 +110,7 @@ def gpus_needed(plan: Plan, machine: Machine) -> int | None:
         devices, nodes = min(count, GPUS_OF_A_NODE), max(1, count // GPUS_OF_A_NODE)
         trainer = dataclasses.replace(plan.run.config.trainer, devices=devices, num_nodes=nodes)
         run = dataclasses.replace(plan.run, config=dataclasses.replace(plan.run.config, trainer=trainer))
-        if _plan(run, machine, plan.shape).first_missing is None:
+        if _plan(run, machine, plan.shape, plan.teacher).first_missing is None:
             return count
         count *= 2
     return None
@@ -161,8 +164,17 @@ def require_fit(run: Run) -> None:
     )
 
 
-def _plan(run: Run, machine: Machine, shape: Shape) -> Plan:
-    trainer = trainer_memory(shape, run.config.trainer, needs_reference=run.needs_reference)
+def _parameters_of_teacher(run: Run) -> int:
+    if run.teacher is None:
+        return 0
+    architecture = run.teacher.architecture()
+    if architecture is None:
+        raise UnknownShape(f"{run.teacher.name_or_path}: the teacher's configuration is not to be had here; name a directory")
+    return shape_of(architecture, LoRA()).parameters
+
+
+def _plan(run: Run, machine: Machine, shape: Shape, teacher: int) -> Plan:
+    trainer = trainer_memory(shape, run.config.trainer, needs_reference=run.needs_reference, teacher=teacher)
     on_gpu = uses_gpu(run)
     spec: Any = run.components.rollout_engine
     dtype = getattr(spec, "dtype", "auto")
@@ -174,7 +186,7 @@ def _plan(run: Run, machine: Machine, shape: Shape) -> Plan:
         needs = _beside_servers(run, machine, shape, trainer, engine, on_gpu)
     else:
         needs = _on_gpus(run, machine, shape, trainer, engine) if on_gpu else _on_a_cpu(run, machine, trainer, engine)
-    return Plan(run=run, shape=shape, trainer=trainer, engine=engine, needs=needs)
+    return Plan(run=run, shape=shape, teacher=teacher, trainer=trainer, engine=engine, needs=needs)
 
 
 def servers(run: Run) -> tuple[str, ...]:
@@ -238,7 +250,7 @@ def _on_gpus(run: Run, machine: Machine, shape: Shape, trainer: TrainerMemory, e
 def _host_memory(run: Run, machine: Machine, shape: Shape, trainer: TrainerMemory, asleep: float = 0) -> Need:
     """Ranks that load, or write a checkpoint beside the weights of engines that are ``asleep``; on GPUs."""
     alone = run.config.trainer.world_size == 1  # several ranks read their parts to where they stay
-    loading = PROCESS + (4 * shape.parameters + trainer.reference if alone else 0)
+    loading = PROCESS + (4 * shape.parameters + trainer.reference + trainer.teacher if alone else 0)
     saving = PROCESS + trainer.weights + trainer.optimizer + asleep
     return Need(
         what="main memory of a node, all ranks loading or saving",

@@ -1,9 +1,10 @@
 """Memory of a trainer's rank and of its engine, in bytes.
 
 N parameters of which M are trained, W ranks; c bytes in the compute dtype, b in the engine's. Master weights, gradients and AdamW's two
-moments are float32 and sharded over the ranks (ZeRO, arXiv:1910.02054, section 5), and so is the reference of a KL penalty:
+moments are float32 and sharded over the ranks (ZeRO, arXiv:1910.02054, section 5), and so are the reference of a KL penalty and a
+teacher of N' parameters:
 
-    weights 4 N / W,   gradients 4 M / W,   optimizer 8 M / W,   reference c N / W
+    weights 4 N / W,   gradients 4 M / W,   optimizer 8 M / W,   reference c N / W,   teacher c N' / W
 
 Activations of T tokens in L decoder layers of width h, with n heads and m key-value heads of size d and an MLP of width I, as
 transformers' Llama-like models keep them (the accounting of Korthikanti et al. 2022, arXiv:2205.05198, section 4.1, for RMSNorm, SwiGLU
@@ -38,6 +39,7 @@ class TrainerMemory:
     gradients: float
     optimizer: float
     reference: float
+    teacher: float
     gathered: float
     activations: float
     head: float
@@ -45,7 +47,7 @@ class TrainerMemory:
     @property
     def resident(self) -> float:
         """What stays while the engine samples."""
-        return self.weights + self.gradients + self.optimizer + self.reference
+        return self.weights + self.gradients + self.optimizer + self.reference + self.teacher
 
     @property
     def update(self) -> float:
@@ -65,8 +67,8 @@ class EngineMemory:
     """responses of the greatest length that decode at the same time"""
 
 
-def trainer_memory(shape: Shape, trainer: TrainerConfig, *, needs_reference: bool) -> TrainerMemory:
-    """Of one rank, at the budget of ``trainer.micro_batch_tokens``; see above for the formulas."""
+def trainer_memory(shape: Shape, trainer: TrainerConfig, *, needs_reference: bool, teacher: int = 0) -> TrainerMemory:
+    """Of one rank with a teacher of so many parameters, at the budget of ``trainer.micro_batch_tokens``; see above for the formulas."""
     ranks, tokens = trainer.world_size, trainer.micro_batch_tokens
     compute = 2 if trainer.compute_dtype == "bfloat16" else 4
     vocabulary = shape.vocabulary
@@ -76,6 +78,7 @@ def trainer_memory(shape: Shape, trainer: TrainerConfig, *, needs_reference: boo
         gradients=4 * shape.trained / ranks,
         optimizer=8 * shape.trained / ranks,
         reference=compute * shape.parameters / ranks if needs_reference else 0,
+        teacher=compute * teacher / ranks,
         gathered=_gathered(shape, ranks, compute),
         activations=tokens * _activations(shape, compute, recompute=trainer.recompute == "layer"),
         head=chunk * (8 + (compute if compute < 4 else 0)) + compute * vocabulary * shape.hidden,

@@ -10,6 +10,7 @@ from typing import Any
 
 from rltoolkit import registry
 from rltoolkit.kl_penalty import KLPenalty, NoPenalty
+from rltoolkit.model import HuggingFace
 from rltoolkit.objective import PolicyObjective
 from rltoolkit.reward_function import RewardFunction, TimeLimited
 from rltoolkit.run.components import Components
@@ -72,6 +73,12 @@ class Run:
     def needs_reference(self) -> bool:
         """Whether a frozen copy of the start has to be loaded."""
         return self.components.kl_penalty.reference == "model"
+
+    @cached_property
+    def teacher(self) -> HuggingFace | None:
+        """The model that the advantage estimator compares the policy with, where it names one."""
+        name = getattr(self.components.advantage_estimator, "teacher", None)
+        return None if name is None else HuggingFace(name_or_path=name)
 
     @property
     def samples_in_background(self) -> bool:

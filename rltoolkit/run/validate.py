@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rltoolkit import registry
+from rltoolkit.component import key as config_key
 from rltoolkit.component import label, name_of
 from rltoolkit.errors import ConfigError
 from rltoolkit.old_log_probs import require_source_fits
@@ -19,6 +20,7 @@ def validate(config: RunConfig, components: Components) -> None:
     _validate_group_size(config, components)
     _validate_kl_penalty(config, components)
     _validate_what_reads_the_reward(config, components)
+    _validate_teacher(components)
     _validate_lengths(config, components)
     _validate_sampling_mask(config, components)
     _validate_held_out(config, components)
@@ -72,6 +74,12 @@ def _validate_what_reads_the_reward(config: RunConfig, components: Components) -
             f"reward_shaper=[{','.join(idle)}]: {because} this would change no advantage; set reward_shaper=[{rest}], or choose "
             "another advantage_estimator"
         )
+
+
+def _validate_teacher(components: Components) -> None:
+    estimator = components.advantage_estimator
+    if getattr(estimator, "teacher", None) == "":
+        raise ConfigError(f"{config_key(estimator, 'teacher')} is empty: name a directory or a hub name ({label(estimator)})")
 
 
 def _validate_lengths(config: RunConfig, components: Components) -> None:

@@ -107,7 +107,7 @@ class RolloutData(L.LightningDataModule):
             rank=self.trainer.global_rank,
             world_size=self.trainer.world_size,
             all_gather=gather_for_a_thread() if in_background else all_gather_objects,
-            adjust=self.module.pay_kl,
+            adjust=self.module.before_advantages,
             on_progress=self.display.collecting,
         )
         self.steps = LaggedCollector(

@@ -5,15 +5,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
 from rltoolkit.collector.prompt_stream import EncodedProblem, encode_problems
-from rltoolkit.component import label
+from rltoolkit.component import key, label
 from rltoolkit.errors import ConfigError
+from rltoolkit.model.hf import ModelMissing
 from rltoolkit.policy.backbone import recompute_layers
-from rltoolkit.policy.loading import best_attention, load_policy, load_tokenizer
+from rltoolkit.policy.loading import best_attention, causal_lm_config, context_length, load_policy, load_tokenizer
 from rltoolkit.policy.lora import add_adapters
 from rltoolkit.policy.policy import PolicyModel
 from rltoolkit.policy.sharded_loading import load_without_weights
@@ -80,6 +81,44 @@ def load_trained_policy(run: Run, model_path: Path) -> PolicyModel:
 def load_reference(run: Run, model_path: Path) -> PolicyModel:
     """The policy that training starts from. It computes as the trained one does, so that at the start their log-probs are equal."""
     return _load(run, model_path, run.config.trainer.compute_dtype)
+
+
+def fetch_teacher(run: Run) -> Path | None:
+    """The directory of the model that the advantage estimator asks, None where it asks none. Raises ConfigError."""
+    if run.teacher is None:
+        return None
+    try:
+        return run.teacher(run.config.seed)
+    except ModelMissing as error:
+        raise ConfigError(f"{_teacher_key(run)}: {error.why} ({label(run.components.advantage_estimator)})") from error
+
+
+def load_teacher(run: Run, teacher_path: Path, model_path: Path) -> PolicyModel:
+    """The model that the advantage estimator asks about every token.
+
+    Raises ConfigError where it knows other tokens than the trained model, has no room for the longest row, or does not load.
+    """
+    if load_tokenizer(teacher_path).get_vocab() != load_tokenizer(model_path).get_vocab():
+        raise ConfigError(
+            f"{_teacher_key(run)}: its tokens are not those of {label(run.components.model)}, so it cannot judge them"
+        )
+    try:
+        context = context_length(causal_lm_config(teacher_path))
+        model = _load(run, teacher_path, run.config.trainer.compute_dtype)
+    except ValueError as error:
+        raise ConfigError(f"{_teacher_key(run)}: {error}") from error
+    longest = run.config.sampling.max_prompt_tokens + run.config.sampling.max_new_tokens
+    if context is not None and longest > context:
+        raise ConfigError(
+            f"{_teacher_key(run)}: sampling.max_prompt_tokens + sampling.max_new_tokens = {longest} tokens are longer than its "
+            f"context of {context} tokens"
+        )
+    return model
+
+
+def _teacher_key(run: Run) -> str:
+    estimator: Any = run.components.advantage_estimator
+    return f"{key(estimator, 'teacher')}={estimator.teacher}"
 
 
 def _load(run: Run, model_path: Path, dtype: str) -> PolicyModel:

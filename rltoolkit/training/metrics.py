@@ -24,6 +24,7 @@ def rollout_metrics(step: CollectedStep, version: int, reflection_phrases: Seque
         **{f"kept_{name}": value for name, value in _of_groups(kept).items()},
         "kept_policy_age": float(version - kept["policy_version"].double().mean()),
         **({"kept_reward_kl": float(kept["reward_kl"].mean())} if "reward_kl" in kept else {}),
+        **({"kept_teacher_kl": _teacher_kl(kept)} if "teacher_log_probs" in kept else {}),
         **step.counters.metrics(),
     }
 
@@ -60,6 +61,11 @@ def _of_responses(rollouts: TensorDict, reflection_phrases: Sequence[str]) -> di
             if len(chosen):
                 metrics[f"{name}_{verdict}"] = _mean(chosen)
     return metrics
+
+
+def _teacher_kl(rollouts: TensorDict) -> float:
+    """Mean of log pi - log pi_teacher over the sampled tokens."""
+    return _mean((rollouts["rollout_log_probs"] - rollouts["teacher_log_probs"])[rollouts["response_mask"]])
 
 
 def reflection_pattern(phrases: Sequence[str]) -> re.Pattern[str]:

@@ -11,8 +11,25 @@ from collections.abc import Sequence
 
 import torch
 from tensordict import TensorDict
+from torch import Tensor
 
+from rltoolkit.policy.layout import Layout
 from rltoolkit.rollout_batch import row_lengths
+
+
+def micro_batches_of_ranks(
+    input_ids: Tensor, mask: Tensor, layout: Layout, budget_tokens: int, world_size: int = 1
+) -> list[list[Tensor]]:
+    """For each rank, its micro-batches as indices of rows [N, T]; rows that share a sequence of the layout stay together.
+
+    Rows without a token under the mask (a shaper has emptied them) are in none. Without any, no rank has a micro-batch.
+    """
+    asked = mask.any(-1).nonzero().squeeze(-1)
+    if not len(asked):
+        return [[] for _ in range(world_size)]
+    sequences = layout.sequences(input_ids[asked], mask[asked])
+    plan = plan_micro_batches([each.tokens for each in sequences], budget_tokens, world_size, pads=layout.pads)
+    return [[asked[[row for index in micro_batch for row in sequences[index].rows]] for micro_batch in share] for share in plan]
 
 
 def plan_micro_batches(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import lightning as L
 import torch
@@ -26,13 +26,17 @@ from rltoolkit.objective import ObjectiveOutput, PolicyObjective, means
 from rltoolkit.policy.lora import whole
 from rltoolkit.policy.policy import PolicyModel, TokenStatistics
 from rltoolkit.policy.sharded_loading import read_weights
+from rltoolkit.rollout_batch import with_entries
 from rltoolkit.run.config import OptimizerConfig
 from rltoolkit.sampling_mask import SamplingMask
 from rltoolkit.training.errors import NotFinite
-from rltoolkit.training.micro_batches import crop, plan_micro_batches
+from rltoolkit.training.micro_batches import crop, micro_batches_of_ranks
 from rltoolkit.training.token_record import TokenRecord
 
 log = logging.getLogger(__name__)
+
+Scorer = Literal["policy", "reference", "teacher"]
+"""Whose log-probs are asked for."""
 
 
 class PolicyModule(L.LightningModule):
@@ -49,6 +53,7 @@ class PolicyModule(L.LightningModule):
         reference: a frozen policy for the KL penalty, where it needs one; in ``compute_dtype``, as the policy computes.
         reference_every: optimizer steps after which the reference becomes a copy of the policy; 0: never.
         reward_penalty: the KL penalty where it lowers the reward.
+        teacher: a frozen policy that the advantage estimator compares with, where it has one; likewise in ``compute_dtype``.
     """
 
     def __init__(
@@ -65,6 +70,7 @@ class PolicyModule(L.LightningModule):
         reference: PolicyModel | None = None,
         reference_every: int = 0,
         reward_penalty: KLPenalty | None = None,
+        teacher: PolicyModel | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -78,8 +84,8 @@ class PolicyModule(L.LightningModule):
         self.max_skipped_steps = max_skipped_steps
         self.reward_penalty = reward_penalty
         self.reference_every = reference_every
-        # in a list, out of nn.Module's sight and so of a checkpoint, unless it changes
-        self._reference = [reference] if reference is not None else []
+        # in a dictionary, out of nn.Module's sight and so of a checkpoint, unless it changes
+        self._frozen = {name: model for name, model in (("reference", reference), ("teacher", teacher)) if model is not None}
         if reference is not None and reference_every:
             self.reference = reference
         self.step_metrics: dict[str, float] = {}
@@ -102,11 +108,11 @@ class PolicyModule(L.LightningModule):
             self._shard(self.policy, mixed)
         if self.policy.unread is not None:
             read_weights(self.policy, device)
-        for reference in self._reference:
-            if reference.unread is not None:
-                self._shard(reference, MixedPrecisionPolicy())
-                read_weights(reference, device)
-            reference.to(device).requires_grad_(False).eval()
+        for frozen in self._frozen.values():
+            if frozen.unread is not None:
+                self._shard(frozen, MixedPrecisionPolicy())
+                read_weights(frozen, device)
+            frozen.to(device).requires_grad_(False).eval()
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW with a linear warm-up, then a constant learning rate."""
@@ -149,7 +155,7 @@ class PolicyModule(L.LightningModule):
         schedule.step()
         if self.reference_every and self.trainer.global_step % self.reference_every == 0:
             self._reshard()
-            self._reference[0].copy_weights(self.policy)
+            self._frozen["reference"].copy_weights(self.policy)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Note the number of ranks."""
@@ -167,26 +173,30 @@ class PolicyModule(L.LightningModule):
     # --- what others call ----------------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def score(self, batch: TensorDict, mask_key: str = "loss_mask", reference: bool = False) -> Tensor:
-        """Log-probs [N, T] of the tokens under a mask, by the policy as it is now or by the reference; the ranks share the rows."""
-        model, came_from = self._reference[0] if reference else self.policy, batch[mask_key].device
+    def score(self, batch: TensorDict, mask_key: str = "loss_mask", by: Scorer = "policy") -> Tensor:
+        """Log-probs [N, T] of the tokens under a mask, by the policy as it is now or by a frozen one; the ranks share the rows."""
+        model, came_from = self.policy if by == "policy" else self._frozen[by], batch[mask_key].device
         batch = batch.to(self.device)  # a new rollout step lies in main memory
         dtype = torch.promote_types(next(model.parameters()).dtype, torch.float32)
         log_probs = torch.zeros(batch[mask_key].shape, dtype=dtype, device=self.device)
-        for rows in self._my_micro_batches(batch, mask_key):
+        for rows in self._my_micro_batches(model, batch, mask_key):
             micro = crop(batch[rows])
             statistics = self._statistics(model, micro, mask_key)
             if len(rows):  # an empty micro-batch only keeps the ranks' collectives in step
                 log_probs[rows, : statistics.log_probs.shape[1]] = statistics.log_probs
         return self._over_ranks(log_probs, "sum").to(came_from)
 
-    def pay_kl(self, rollouts: TensorDict) -> TensorDict:
-        """Rollouts [P, G] whose reward is less by the KL to the reference, where ``reward_penalty`` asks for it; else as they are."""
-        if self.reward_penalty is None:
-            return rollouts
+    def before_advantages(self, rollouts: TensorDict) -> TensorDict:
+        """Rollouts [P, G] with what frozen models have to say of them: a reward that is less by the KL to the reference, where
+        ``reward_penalty`` asks for it, and the teacher's log-probs, where there is one."""
         rows = rollouts.select("input_ids", "response_mask", *sampling_mask.KEYS, strict=False).reshape(-1)
-        reference = self.score(rows, mask_key="response_mask", reference=True)
-        return subtract_kl(rollouts, reference.reshape(rollouts["response_mask"].shape), self.reward_penalty)
+        if self.reward_penalty is not None:
+            reference = self.score(rows, mask_key="response_mask", by="reference")
+            rollouts = subtract_kl(rollouts, reference.reshape(rollouts["response_mask"].shape), self.reward_penalty)
+        if "teacher" in self._frozen:
+            teacher = self.score(rows, mask_key="response_mask", by="teacher")
+            rollouts = with_entries(rollouts, teacher_log_probs=teacher.reshape(rollouts["response_mask"].shape))
+        return rollouts
 
     def full_weights(self) -> Iterator[tuple[str, Tensor]]:
         """(Hugging Face name, whole tensor) of every parameter; a collective, so every rank has to iterate."""
@@ -221,12 +231,12 @@ class PolicyModule(L.LightningModule):
         if getattr(self.objective.clip_strategy, "scope", "token") == "step":
             batch["selected"] = self._select(batch)
         if self.objective.kl_penalty.reference == "model":
-            batch["reference_log_probs"] = self.score(batch, reference=True)
+            batch["reference_log_probs"] = self.score(batch, by="reference")
         loss = torch.zeros((), dtype=torch.float64, device=self.device)
         sums: dict[str, Tensor] = {}
         maxima: dict[str, Tensor] = {}
         self.token_record = TokenRecord(batch)
-        micro_batches = self._my_micro_batches(batch, "loss_mask")
+        micro_batches = self._my_micro_batches(self.policy, batch, "loss_mask")
         for index, rows in enumerate(micro_batches, start=1):
             if isinstance(self.policy, FSDPModule):
                 self.policy.set_reshard_after_backward(not self._alone or index == len(micro_batches))
@@ -272,20 +282,10 @@ class PolicyModule(L.LightningModule):
     def _statistics(self, model: PolicyModel, micro: TensorDict, mask_key: str) -> TokenStatistics:
         return model(micro["input_ids"], micro[mask_key], self.temperature, SamplingMask.of_rows(micro))
 
-    def _my_micro_batches(self, batch: TensorDict, mask_key: str) -> list[Tensor]:
-        """This rank's micro-batches as row indices; rows that share a sequence of the layout stay together."""
-        asked = batch[mask_key].any(-1).nonzero().squeeze(-1)  # rows that a shaper has emptied cost nothing
-        if not len(asked):
-            return []  # on every rank, for every rank holds all rows
-        layout, mask = self.policy.layout, batch[mask_key][asked]
-        sequences = layout.sequences(batch["input_ids"][asked], mask)
-        plan = plan_micro_batches(
-            [each.tokens for each in sequences], self.micro_batch_tokens, self.trainer.world_size, pads=layout.pads
-        )
-        return [
-            asked[[row for index in micro_batch for row in sequences[index].rows]]
-            for micro_batch in plan[self.trainer.global_rank]
-        ]
+    def _my_micro_batches(self, model: PolicyModel, batch: TensorDict, mask_key: str) -> list[Tensor]:
+        return micro_batches_of_ranks(
+            batch["input_ids"], batch[mask_key], model.layout, self.micro_batch_tokens, self.trainer.world_size
+        )[self.trainer.global_rank]
 
     def _over_ranks(self, tensor: Tensor, operation: str) -> Tensor:
         return self.trainer.strategy.reduce(tensor, reduce_op=operation) if self.trainer.world_size > 1 else tensor

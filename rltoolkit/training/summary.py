@@ -45,6 +45,8 @@ def summary_table(run: Run, policy: PolicyModel, folder: Path, resumed_from: Pat
         f"old log-probs of the {source}",
         "files": str(folder),
     }
+    if run.teacher is not None:
+        rows["teacher"] = run.teacher.name_or_path
     if resumed_from is not None:
         rows["continues from"] = resumed_from.name
     table = Table(show_header=False, title=f"rltoolkit  seed {config.seed}", title_justify="left")

@@ -28,9 +28,11 @@ from rltoolkit.training.interrupts import Interrupts
 from rltoolkit.training.loading import (
     HeldOut,
     encode,
+    fetch_teacher,
     load_model,
     load_problems,
     load_reference,
+    load_teacher,
     load_trained_policy,
     on_cpu,
     save_model_files,
@@ -118,6 +120,7 @@ def fit(run: Run, folder: Path, checkpoint: Path | None, console: Console, logge
     config = run.config
     training = load_problems(run, run.components.task, "train")
     held_out = {name: load_problems(run, task, "eval") for name, task in run.components.held_out.items()}
+    teacher_path = fetch_teacher(run)  # first: making the model may take minutes
     model_path = load_model(run)
     problems = encode(run, training, model_path, "training")
     evaluated = [
@@ -135,6 +138,7 @@ def fit(run: Run, folder: Path, checkpoint: Path | None, console: Console, logge
         reference=load_reference(run, model_path) if run.needs_reference else None,
         reference_every=config.reference_every,
         reward_penalty=run.reward_penalty,
+        teacher=load_teacher(run, teacher_path, model_path) if teacher_path else None,
     )
     save_model_files(model_path, folder)
     console.print(summary_table(run, module.policy, folder, checkpoint))
