@@ -1,6 +1,6 @@
 """A laboratory's report: its own table and one figure, from the runs of its sweep.
 
-    table.md        each measure by arm: mean over seeds with its 95 % interval, paired difference to the first arm, p
+    table.md        each measure by arm: mean over seeds with its 95 % interval, paired difference to the arm compared with, p
     figures/        lab.png and lab.svg
 
 p is that of a paired t-test over the seeds that both arms have, corrected by Holm for all comparisons of the laboratory.
@@ -9,6 +9,7 @@ p is that of a paired t-test over the seeds that both arms have, corrected by Ho
 from __future__ import annotations
 
 import math
+import textwrap
 from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -17,6 +18,7 @@ import numpy as np
 
 from rltoolkit.report._plot import LOOKS, STYLE
 from rltoolkit.report.labs import LABORATORIES, Curve, Laboratory, Measure, Panel
+from rltoolkit.report.rows import ROWS
 from rltoolkit.report.runs import Run
 from rltoolkit.report.statistics import holm, mean_band, mean_interval, paired_difference
 
@@ -27,8 +29,12 @@ if TYPE_CHECKING:
 Arms = dict[str, list[Run]]
 """The finished runs of each arm, by its title"""
 
-ARM_LOOKS = (LOOKS[0], LOOKS[5], LOOKS[6], LOOKS[2])
+ARM_LOOKS = tuple(LOOKS[index] for index in (0, 5, 6, 2, 4, 3, 8, 7))
 """Grey for the first arm, then what is easily told from it, with or without colour."""
+
+
+COLUMNS = 4
+"""Arms whose names fit beside each other."""
 
 
 class Cell(NamedTuple):
@@ -42,15 +48,19 @@ class Cell(NamedTuple):
 
 
 def laboratory_of(runs: list[Run]) -> Laboratory | None:
-    """The laboratory whose runs these are; None where they are of another experiment, or of several."""
+    """The laboratory whose runs these are: of one experiment, or of rows that are its arms. None where they are of none."""
     names = {run.shared.name for run in runs}
-    return LABORATORIES.get(names.pop()) if len(names) == 1 else None
+    if len(names) == 1:
+        return LABORATORIES.get(names.pop())
+    return next(
+        (lab for lab in LABORATORIES.values() if names and {f"+ablation={name}" for name in names} <= lab.arms.keys()), None
+    )
 
 
 def write_lab_report(lab: Laboratory, runs: list[Run], folder: Path) -> list[Path]:
     """Write table.md and figures/ into the folder and print the table; returns what it wrote."""
     arms = arms_of(lab, runs)
-    rows, notes = table(lab, arms), _notes(arms, runs)
+    rows, notes = table(lab, arms), _notes(lab, arms, runs)
     path = folder / "table.md"
     header = ("measure", "arm", "mean [95 %]", "difference [95 %]", "p")
     lines = ["| " + " | ".join(cells) + " |" for cells in (header, ["---", "---", "---:", "---:", "---:"], *rows)]
@@ -62,13 +72,19 @@ def write_lab_report(lab: Laboratory, runs: list[Run], folder: Path) -> list[Pat
 def arms_of(lab: Laboratory, runs: list[Run]) -> Arms:
     """The finished runs of each arm, in the laboratory's order; what it does not know comes last, under its own label."""
     found: Arms = {}
-    for difference, title in lab.arms.items():
-        found[title] = [run for run in runs if run.shared.difference == difference]
+    for overrides, title in lab.arms.items():
+        found[title] = [run for run in runs if _overrides(run) == overrides]
     for run in runs:
-        if run.shared.difference not in lab.arms:
-            found.setdefault(run.shared.difference or "one arm", []).append(run)
+        if _overrides(run) not in lab.arms:
+            found.setdefault(_overrides(run) or "one arm", []).append(run)
     finished = {title: [run for run in members if run.status == "finished"] for title, members in found.items()}
     return {title: members for title, members in finished.items() if members}
+
+
+def _overrides(run: Run) -> str:
+    """What makes a run's arm: its row, where it is one that a report knows, and what tells it apart from others of its name."""
+    row = f"+ablation={run.shared.name}" if run.shared.name in ROWS else ""
+    return ", ".join(filter(None, (row, run.shared.difference)))
 
 
 def table(lab: Laboratory, arms: Arms) -> list[Cell]:
@@ -78,9 +94,9 @@ def table(lab: Laboratory, arms: Arms) -> list[Cell]:
         for measure in lab.measures
         for arm, runs in arms.items()
     }
-    first = next(iter(arms), "")
-    compared = [(measure.title, arm) for measure in lab.measures for arm in arms if arm != first]
-    differences = {key: paired_difference(*_pairs(values[key], values[key[0], first])) for key in compared}
+    against = {measure.title: measure.against or next(iter(arms), "") for measure in lab.measures}
+    compared = [(title, arm) for title, other in against.items() for arm in arms if arm != other and other in arms]
+    differences = {key: paired_difference(*_pairs(values[key], values[key[0], against[key[0]]])) for key in compared}
     corrected = dict(zip(compared, holm([differences[key].p for key in compared]), strict=True))
     rows = []
     for measure in lab.measures:
@@ -89,7 +105,7 @@ def table(lab: Laboratory, arms: Arms) -> list[Cell]:
             sample = [value for value in values[key].values() if math.isfinite(value)]
             rows.append(
                 Cell(
-                    measure=measure.title if arm == first else "",
+                    measure=_heading(measure) if arm == next(iter(arms)) else "",
                     arm=arm,
                     mean=_interval(*mean_interval(sample), measure.unit),
                     difference=_interval(*differences[key][:3], _signed(measure.unit)) if key in differences else "",
@@ -97,6 +113,10 @@ def table(lab: Laboratory, arms: Arms) -> list[Cell]:
                 )
             )
     return rows
+
+
+def _heading(measure: Measure) -> str:
+    return f"{measure.title}, against {measure.against}" if measure.against else measure.title
 
 
 def _pairs(ours: dict[str, float], theirs: dict[str, float]) -> tuple[list[float], list[float]]:
@@ -125,13 +145,14 @@ def _p(value: float) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def _notes(arms: Arms, runs: list[Run]) -> list[str]:
+def _notes(lab: Laboratory, arms: Arms, runs: list[Run]) -> list[str]:
+    others = ", or to the one that is named" if any(measure.against for measure in lab.measures) else ""
     left_out = sum(run.status != "finished" for run in runs)
     seeds = sorted({run.seed for members in arms.values() for run in members}, key=lambda seed: (len(seed), seed))
     return [
         f"seeds: {', '.join(seeds) or 'none finished'}",
         *([f"left out: {left_out} runs that did not finish"] if left_out else []),
-        "difference to the first arm, seed by seed; p of a paired t-test, corrected by Holm for all comparisons in this table",
+        f"difference to the first arm{others}, seed by seed; p of a paired t-test, corrected by Holm for all comparisons in this table",
         "differences of shares are in points",
         "end: the last quarter of the rollout steps; a number of steps or tokens that a run never reached counts as all of the run's",
     ]
@@ -175,13 +196,13 @@ def _figure(lab: Laboratory, arms: Arms) -> Figure:
     from matplotlib.figure import Figure
 
     count = len(lab.panels) + 1
-    figure = Figure(figsize=(3.1 * count, 3.3))
+    figure = Figure(figsize=(3.1 * count, 3.3 if len(arms) <= COLUMNS else 4.0))
     axes = figure.subplots(1, count)
     for panel, ax in zip(lab.panels, axes, strict=False):
         _draw_curves(ax, panel, arms)
     _draw_seeds(axes[-1], lab.measures[0], arms)
     handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), COLUMNS))
     figure.suptitle(lab.title, x=0.01, ha="left", fontweight="bold")
     return figure
 
@@ -197,7 +218,8 @@ def _draw_curves(ax: Axes, panel: Panel, arms: Arms) -> None:
         grid = grid[(grid >= max(x[0] for x, _ in curves)) & (grid <= min(x[-1] for x, _ in curves))]
         mean, low, high = mean_band(np.stack([np.interp(grid, x, y * factor) for x, y in curves]))
         ax.plot(grid, mean, color=look.colour, linestyle=look.dash, linewidth=1.8, label=arm)
-        ax.fill_between(grid, low, high, color=look.colour, alpha=0.18, linewidth=0)
+        if len(arms) <= COLUMNS:  # more bands than that hide each other
+            ax.fill_between(grid, low, high, color=look.colour, alpha=0.18, linewidth=0)
     ax.set_title(panel.title, loc="left")
     ax.set_xlabel(panel.x)
     ax.set_ylabel(panel.y)
@@ -215,11 +237,13 @@ def _draw_seeds(ax: Axes, measure: Measure, arms: Arms) -> None:
         found = [value for value in each.values() if math.isfinite(value)]
         if found:
             ax.plot(place, np.mean(found), color=look.colour, marker=look.marker, markersize=7, markeredgecolor="black")
-    ax.set_xticks(places, [arm.replace(" ", "\n", 1) for arm in arms], fontsize=7)
+    few = len(arms) <= COLUMNS
+    labels = [arm.replace(" ", "\n", 1) if few else arm for arm in arms]
+    ax.set_xticks(places, labels, fontsize=7, **({} if few else {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}))
     ax.set_xlim(-0.4, len(arms) - 0.6)
     ax.set_ylim(bottom=0)
     ax.set_title("Seed by seed", loc="left")
-    ax.set_ylabel(measure.title + (" (%)" if factor == 100 else ""))
+    ax.set_ylabel(textwrap.fill(measure.title + (" (%)" if factor == 100 else ""), width=28))
 
 
 def _clean(curve: Curve) -> Curve:

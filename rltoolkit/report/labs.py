@@ -1,8 +1,8 @@
-"""Laboratories: one technique of the paper each, and the quantities in which its mechanism must show.
+"""Laboratories: one question each, and the quantities in which its answer must show. A technique of the paper has one each.
 
     python -m rltoolkit +experiment=lab_clip_higher -m
 
-trains each arm with the same seeds; the report then compares every arm with the first one, seed by seed. What a laboratory looks at
+trains each arm with the same seeds; the report then compares every arm with one of them, seed by seed. What a laboratory looks at
 is made of the columns of curves.csv and results.csv (``rltoolkit.columns``) and stands here, one entry for each; ``lab_report`` makes
 table and figure of it.
 """
@@ -25,11 +25,12 @@ NumberOf = Callable[[Run], float]
 
 @dataclass(frozen=True, kw_only=True)
 class Measure:
-    """One number of a run; ``unit`` is how it is printed."""
+    """One number of a run; ``unit`` is how it is printed, ``against`` the arm that the others are compared with, if not the first."""
 
     title: str
     of: NumberOf
     unit: str = ".1%"
+    against: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +50,7 @@ class Laboratory:
 
     title: str
     arms: Mapping[str, str]
-    """A run's label, ``key=value`` or several of them, and what a reader calls it; the others are compared with the first one"""
+    """The overrides that make an arm, ``key=value`` or several of them, and what a reader calls it"""
     measures: tuple[Measure, ...]
     """the first one is the mechanism's own, which the figure shows for each seed"""
     panels: tuple[Panel, ...]
@@ -92,6 +93,21 @@ def at_accuracy(of: CurveOf, accuracy: float) -> NumberOf:
     return lambda run: height_at(*of(run), first_reach(*ACCURACY(run), accuracy))
 
 
+def per_trained(what: str) -> NumberOf:
+    """Responses or tokens that were sampled for each one trained on, over the whole run."""
+
+    def ratio(run: Run) -> float:
+        generated, trained = (np.nansum(column(run.steps, f"{stage}_{what}")) for stage in ("generated", "trained"))
+        return float(generated / trained) if trained else np.nan
+
+    return ratio
+
+
+def held_out_by_tokens(run: Run) -> Curve:
+    """avg@k over the tokens that were sampled until then."""
+    return column(run.evaluations, "generated_tokens_total"), column(run.evaluations, "avg_at_k")
+
+
 def cut_off_of_the_wrong(run: Run) -> float:
     """The share of wrong responses, each with its reward of -1, that were right as far as they came."""
     return mean_of(curve("sampled_style_sound_truncated"))(run) / (1 - mean_of(ACCURACY)(run))
@@ -111,6 +127,10 @@ ZERO_VARIANCE = curve("kept_all_correct", "kept_all_wrong")
 ACCURACY_PANEL = Panel(title="Accuracy", y="right responses (%)", of=ACCURACY)
 LENGTH_PANEL = Panel(title="Response length", y="mean length (tokens)", of=LENGTH, percent=False)
 TRUNCATED_PANEL = Panel(title="Cut off", y="truncated (%)", of=TRUNCATED)
+
+NO_FILTER = "no filter (GRPO)"
+TOKENS_OF_ALL = 300_000
+"""Tokens that every run of the prompt selection samples: even without a filter, 512 optimizer steps take more."""
 
 LABORATORIES: dict[str, Laboratory] = {
     "lab_clip_higher": Laboratory(
@@ -186,6 +206,42 @@ LABORATORIES: dict[str, Laboratory] = {
             Measure(title="accuracy at the end", of=end_of(ACCURACY)),
         ),
         panels=(TRUNCATED_PANEL, LENGTH_PANEL, ACCURACY_PANEL),
+    ),
+    "prompt_selection": Laboratory(
+        title="Which prompts are worth sampling",
+        arms={
+            "+ablation=plain_dynamic_sampling": "dynamic sampling",
+            "+ablation=naive_grpo": NO_FILTER,
+            "+ablation=prompts_retire_solved": "solved retire",
+            "+ablation=prompts_greso": "GRESO",
+            "+ablation=prompts_thompson": "Thompson",
+            "+ablation=prompts_predicted_dynamics": "predicted dynamics",
+            "+ablation=prompts_difficulty_pools": "difficulty pools",
+            "+ablation=prompts_pilot": "pilots",
+        },
+        measures=(
+            Measure(title="responses sampled for each one trained on", of=per_trained("responses"), unit=".2f"),
+            Measure(title="tokens sampled for each one trained on", of=per_trained("tokens"), unit=".2f"),
+            Measure(title="groups that pass the filter, at the end", of=end_of(curve("acceptance_rate"))),
+            Measure(title="different prompts asked", of=lambda run: last(run.steps, "prompts_asked"), unit=".0f"),
+            Measure(title="held-out accuracy after all steps", of=held_out),
+            Measure(
+                title=f"held-out accuracy, mean up to {TOKENS_OF_ALL:,} tokens",
+                of=lambda run: mean_height(*held_out_by_tokens(run), stop=TOKENS_OF_ALL),
+                against=NO_FILTER,
+            ),
+            Measure(
+                title=f"held-out accuracy at {TOKENS_OF_ALL:,} tokens",
+                of=lambda run: height_at(*held_out_by_tokens(run), TOKENS_OF_ALL),
+                against=NO_FILTER,
+            ),
+            Measure(title="seconds of training", of=lambda run: last(run.steps, "seconds"), unit=".0f"),
+        ),
+        panels=(
+            Panel(title="Groups that pass", y="acceptance (%)", of=curve("acceptance_rate")),
+            Panel(title="Held-out accuracy by cost", y="avg@4 (%)", of=held_out_by_tokens, x="generated tokens"),
+            Panel(title="Coverage", y="different prompts asked", of=curve("prompts_asked"), percent=False),
+        ),
     ),
 }
 """By the name of their experiment."""

@@ -53,8 +53,9 @@ PROMPT_SELECTION = {
     "prompts_thompson": KnownRow("Dynamic sampling, Thompson sampling", "plain_dynamic_sampling"),
     "prompts_predicted_dynamics": KnownRow("Dynamic sampling, predicted dynamics", "plain_dynamic_sampling"),
     "prompts_difficulty_pools": KnownRow("Dynamic sampling, difficulty pools", "plain_dynamic_sampling"),
+    "prompts_pilot": KnownRow("Dynamic sampling, pilots", "plain_dynamic_sampling"),
 }
-"""Prompt samplers that learn, each against dynamic sampling on shuffled prompts."""
+"""Prompt samplers that learn, and pilots, each against dynamic sampling of whole groups on shuffled prompts."""
 
 BLOCKS = (TABLE_1, OTHER_ROWS, LEAVE_ONE_OUT, PROMPT_SELECTION)
 """What is corrected together for several comparisons."""

@@ -54,6 +54,13 @@ def test_one_rank_in_bfloat16_keeps_a_copy_of_all_weights():
     assert trainer_memory(SHAPE, trainer(compute_dtype="bfloat16"), needs_reference=False).gathered == 2000
 
 
+def test_a_teacher_is_shared_out_as_the_reference_is():
+    # 600 parameters in bfloat16 on two ranks; it stays while the engine samples
+    found = trainer_memory(SHAPE, trainer(devices=2, compute_dtype="bfloat16"), needs_reference=False, teacher=600)
+    assert found.teacher == 600
+    assert found.resident == 2000 + 2000 + 4000 + 600
+
+
 def test_keys_and_values():
     # 2 x 2 layers x 1 head x 4 x 2 bytes = 32 a token; 30 tokens: 960; 10,000 bytes hold 10 such responses
     found = engine_memory(SHAPE, dtype_bytes=2, kv_cache=10_000, longest=30, max_num_seqs=64)

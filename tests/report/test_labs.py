@@ -22,17 +22,22 @@ from rltoolkit.report.labs import (
 )
 from rltoolkit.run import compose
 
-PUBLISHED = Path(__file__).parents[2] / "experiments" / "labs"
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+PUBLISHED = [
+    file.parent for file in sorted((*EXPERIMENTS.glob("labs/*/results.csv"), *EXPERIMENTS.glob("prompt_selection/results.csv")))
+]
 
 
 @pytest.fixture
 def write_lab_run(tmp_path):
     """A run of a laboratory: its rows of metrics.csv are ``rows``."""
 
-    def write(path, rows, *, experiment, config, seed=0, status="finished", held_out=0.5):
+    def write(
+        path, rows, *, experiment, config, seed=0, status="finished", evaluations=({"optimizer_step": 4, "avg_at_k": 0.5},)
+    ):
         folder = tmp_path / path
         folder.mkdir(parents=True)
-        for name, lines in {"metrics.csv": rows, "evaluations.csv": [{"optimizer_step": 4, "avg_at_k": held_out}]}.items():
+        for name, lines in {"metrics.csv": rows, "evaluations.csv": evaluations}.items():
             with (folder / name).open("w", newline="") as file:
                 writer = csv.DictWriter(file, list(lines[0]))
                 writer.writeheader()
@@ -154,6 +159,50 @@ def test_runs_of_something_else_are_no_laboratory(run, write_run, tmp_path):
     assert laboratory_of(find_runs(tmp_path)) is None
 
 
+def asked(generated, right):
+    """Two rollout steps of 64 responses trained on, ``generated`` sampled in each, and two evaluations 300,000 tokens apart."""
+    steps = {"generated_responses": generated, "trained_responses": 64}
+    evaluations = [{"optimizer_step": 0, "generated_tokens_total": 0, "avg_at_k": 0.2}]
+    return rows_of(steps, steps), [*evaluations, {"optimizer_step": 4, "generated_tokens_total": 300_000, "avg_at_k": right}]
+
+
+def test_rows_of_an_ablation_can_be_arms_and_a_measure_may_name_whom_it_compares_with(write_lab_run, tmp_path):
+    sampled = {"naive_grpo": (64, 0.4), "plain_dynamic_sampling": (128, 0.6), "prompts_thompson": (96, 0.5)}
+    for row, numbers in sampled.items():
+        for seed in (0, 1):
+            rows, evaluations = asked(*numbers)
+            config = {"prompts": row}
+            folder = write_lab_run(
+                f"{row}/{seed}", rows, experiment="prompt_selection", config=config, seed=seed, evaluations=evaluations
+            )
+            record = json.loads((folder / "run.json").read_text())
+            (folder / "run.json").write_text(json.dumps(record | {"ablation": row}))
+    runs = find_runs(tmp_path)
+    lab = laboratory_of(runs)
+    assert lab is LABORATORIES["prompt_selection"]
+    cells = {(cell.measure or heading, cell.arm): cell for heading, cell in zip_headings(table(lab, arms_of(lab, runs)))}
+    cost = "responses sampled for each one trained on"
+    # 128 / 64, 64 / 64, 96 / 64, compared with the first arm
+    assert cells[cost, "dynamic sampling"].mean.startswith("2.00")
+    assert cells[cost, "no filter (GRPO)"].difference.startswith("-1.00")
+    assert cells[cost, "Thompson"].difference.startswith("-0.50")
+    # 60, 40 and 50 %, compared with the run without a filter; on the way there the means of 20 % and these
+    end = "held-out accuracy at 300,000 tokens, against no filter (GRPO)"
+    assert cells[end, "dynamic sampling"].difference.startswith("+20.0 %")
+    assert cells[end, "no filter (GRPO)"].difference == ""
+    mean = "held-out accuracy, mean up to 300,000 tokens, against no filter (GRPO)"
+    assert cells[mean, "dynamic sampling"].mean.startswith("40.0 %")
+    assert cells[mean, "Thompson"].difference.startswith("+5.0 %")
+
+
+def zip_headings(cells):
+    """Each cell with the heading of its block."""
+    heading = ""
+    for cell in cells:
+        heading = cell.measure or heading
+        yield heading, cell
+
+
 @pytest.mark.parametrize("name", LABORATORIES)
 def test_the_experiment_composes_in_every_arm(name):
     for arm in LABORATORIES[name].arms:
@@ -162,13 +211,12 @@ def test_the_experiment_composes_in_every_arm(name):
         assert run.config.trainer.max_steps % run.plan.optimizer_steps_per_rollout == 0  # ends with a whole rollout step
 
 
-@pytest.mark.parametrize(
-    "folder", [file.parent for file in sorted(PUBLISHED.glob("*/results.csv"))], ids=lambda folder: folder.name
-)
+@pytest.mark.parametrize("folder", PUBLISHED, ids=lambda folder: folder.name)
 def test_a_published_table_follows_from_its_csv_files_and_the_readme_shows_it(folder, tmp_path):
     for name in ("results.csv", "curves.csv"):
         (tmp_path / name).write_bytes((folder / name).read_bytes())
     made = write_report(tmp_path)[0].read_text()
     assert made == (folder / "table.md").read_text()
     rows = [line for line in made.splitlines() if line.startswith("|")]
-    assert "\n".join(rows) in (PUBLISHED / "README.md").read_text()
+    readme = folder / "README.md" if (folder / "README.md").is_file() else folder.parent / "README.md"
+    assert "\n".join(rows) in readme.read_text()
