@@ -207,6 +207,17 @@ LABORATORIES: dict[str, Laboratory] = {
         ),
         panels=(TRUNCATED_PANEL, LENGTH_PANEL, ACCURACY_PANEL),
     ),
+    "lab_lag": Laboratory(
+        title="Sampling ahead: what the age of the samples costs",
+        arms={f"collector.max_lag={lag}": f"{lag} steps ahead" if lag else "in turn" for lag in (0, 1, 4)},
+        measures=(
+            Measure(title="held-out accuracy at the end", of=held_out),
+            Measure(title="accuracy, mean over the run", of=mean_of(ACCURACY)),
+            Measure(title="age of the samples at the end", of=end_of(curve("kept_policy_age")), unit=".1f"),
+            Measure(title="mean |rho - 1|", of=mean_of(curve("mismatch")), unit=".3f"),
+        ),
+        panels=(ACCURACY_PANEL, Panel(title="Entropy", y="entropy (nats)", of=ENTROPY, percent=False), TRUNCATED_PANEL),
+    ),
     "prompt_selection": Laboratory(
         title="Which prompts are worth sampling",
         arms={

@@ -22,7 +22,7 @@ DRAWN = (
     *("sampled_accuracy", "sampled_pass_at_k", "sampled_reward", "sampled_response_length", "sampled_truncated"),
     *("sampled_all_correct", "sampled_all_wrong", "acceptance_rate", "kept_all_correct", "kept_all_wrong"),
     *("generated_groups", "kept_groups", "generated_responses", "trained_responses", "generated_tokens", "trained_tokens"),
-    "prompts_asked",
+    *("prompts_asked", "kept_policy_age", "mismatch"),
     *("sampled_response_length_right", "sampled_response_length_wrong"),
     *("sampled_reflection", "sampled_reflection_right", "sampled_reflection_wrong"),
     *("entropy", "kl_reference", "probability", "clipped_low", "clipped_high", "clipped_high_probability"),
