@@ -26,6 +26,7 @@ LENGTH = Panel(title="Response length", y="sampled_response_length", label="mean
 TRUNCATED = Panel(title="Truncated responses", y="sampled_truncated", label="truncated (%)", percent=True)
 REWARD = Panel(title="Reward", y="sampled_reward", label="mean reward")
 PROBABILITY = Panel(title="Probability", y="probability", label="mean probability of a token")
+TEACHER = Panel(title="Divergence from the teacher", y="kept_teacher_kl", label="KL (nats per token)")
 REFLECTION = Panel(title="Phrases of reflection", y="sampled_reflection", label="responses with one (%)", percent=True)
 DIFFICULTY = "avg_at_k_difficulty_"
 BY_DIFFICULTY = replace(ACCURACY, title="Accuracy by difficulty")
@@ -52,7 +53,7 @@ def _pair(name: str, without: str, row: str, technique: str, *panels: Panel) -> 
     return Plan(name=name, panels=panels, rows={without: f"without\n{technique}", row: f"with\n{technique}"})
 
 
-OVERVIEW = Plan(name="overview", panels=(ACCURACY, SAMPLED_ACCURACY, ENTROPY, LENGTH, TRUNCATED, ACCURACY_BY_TOKENS))
+OVERVIEW = Plan(name="overview", panels=(ACCURACY, SAMPLED_ACCURACY, ENTROPY, LENGTH, TRUNCATED, ACCURACY_BY_TOKENS, TEACHER))
 HELD_OUT_TASKS = "held_out_tasks"
 OF_A_SWEEP = (
     _pair("figure_2_clip_higher", "overlong_filtering", "clip_higher", "clip-higher", ACCURACY, ENTROPY),

@@ -25,7 +25,7 @@ DRAWN = (
     *("prompts_asked", "kept_policy_age", "mismatch"),
     *("sampled_response_length_right", "sampled_response_length_wrong"),
     *("sampled_reflection", "sampled_reflection_right", "sampled_reflection_wrong"),
-    *("entropy", "kl_reference", "probability", "clipped_low", "clipped_high", "clipped_high_probability"),
+    *("entropy", "kl_reference", "kept_teacher_kl", "probability", "clipped_low", "clipped_high", "clipped_high_probability"),
     *("gradient_norm", "gradient_noise"),
 )
 """Columns of curves.csv, where a run has them; ``sampled_style_*`` come on top."""
