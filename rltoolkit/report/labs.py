@@ -246,7 +246,6 @@ LABORATORIES: dict[str, Laboratory] = {
                 of=lambda run: height_at(*held_out_by_tokens(run), TOKENS_OF_ALL),
                 against=NO_FILTER,
             ),
-            Measure(title="seconds of training", of=lambda run: last(run.steps, "seconds"), unit=".0f"),
         ),
         panels=(
             Panel(title="Groups that pass", y="acceptance (%)", of=curve("acceptance_rate")),
