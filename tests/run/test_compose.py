@@ -100,7 +100,8 @@ def test_each_row_changes_exactly_one_thing():
             "importance_correction",
         )
         chosen = {kind: cfg[kind]._target_ for kind in kinds}
-        return chosen | {kind: tuple(cfg[kind]) for kind in registry.SEVERAL}
+        several = {kind: tuple(cfg[kind]) for kind in registry.SEVERAL}
+        return chosen | several | {"collector.pilot_size": cfg.collector.pilot_size}
 
     rows = {row: components(row) for row in ROWS}
     assert rows.keys() <= set(options("ablation"))
