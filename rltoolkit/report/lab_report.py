@@ -237,9 +237,10 @@ def _draw_seeds(ax: Axes, measure: Measure, arms: Arms) -> None:
         found = [value for value in each.values() if math.isfinite(value)]
         if found:
             ax.plot(place, np.mean(found), color=look.colour, marker=look.marker, markersize=7, markeredgecolor="black")
-    few = len(arms) <= COLUMNS
-    labels = [arm.replace(" ", "\n", 1) if few else arm for arm in arms]
-    ax.set_xticks(places, labels, fontsize=7, **({} if few else {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}))
+    if len(arms) <= COLUMNS:
+        ax.set_xticks(places, [arm.replace(" ", "\n", 1) for arm in arms], fontsize=7)
+    else:
+        ax.set_xticks(places, list(arms), fontsize=7, rotation=40, ha="right", rotation_mode="anchor")
     ax.set_xlim(-0.4, len(arms) - 0.6)
     ax.set_ylim(bottom=0)
     ax.set_title("Seed by seed", loc="left")

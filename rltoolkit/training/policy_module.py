@@ -189,6 +189,8 @@ class PolicyModule(L.LightningModule):
     def before_advantages(self, rollouts: TensorDict) -> TensorDict:
         """Rollouts [P, G] with what frozen models have to say of them: a reward that is less by the KL to the reference, where
         ``reward_penalty`` asks for it, and the teacher's log-probs, where there is one."""
+        if self.reward_penalty is None and "teacher" not in self._frozen:
+            return rollouts
         rows = rollouts.select("input_ids", "response_mask", *sampling_mask.KEYS, strict=False).reshape(-1)
         if self.reward_penalty is not None:
             reference = self.score(rows, mask_key="response_mask", by="reference")
