@@ -13,7 +13,8 @@ from .conftest import SMALL, table
 SHORT = ["sampling.max_new_tokens=12"]
 DISTILLED = [
     "+experiment=on_policy_distillation", "rollout_engine=transformers", "prompts_per_step=64", "group_size=1", "mini_batch_size=64",
-    "trainer.max_steps=8", "optimizer.learning_rate=0.003", "optimizer.warmup_optimizer_steps=0", "evaluation.max_new_tokens=12", *SHORT,
+    "trainer.max_steps=8", "optimizer.learning_rate=0.003", "optimizer.warmup_optimizer_steps=0", "evaluation.max_new_tokens=12",
+    *SHORT,
 ]  # fmt: skip
 
 
