@@ -102,20 +102,19 @@ def say(text: str) -> None:
 
 
 def check_choices(arguments: Sequence[str]) -> None:
-    """Refuse an unknown component or option with the nearest names. Raises registry.UnknownName."""
+    """Refuse an unknown component or option with the nearest names. Raises registry.UnknownName.
+
+    With ``--config-dir`` there are options that Hydra alone knows, and it names them itself.
+    """
+    if any(argument.split("=")[0] in ("--config-dir", "-cd") for argument in arguments):
+        return
     for argument in arguments:
         match = re.fullmatch(r"\+{0,2}([a-z_/]+)=([\w,\[\]\s]+)", argument)
         if not match:
             continue
         group, chosen = match[1], re.findall(r"\w+", match[2])
-        kind = "task" if group == "eval_task" else group
-        if kind in registry.kinds():
-            known = registry.names(kind)
-        elif group in FILE_GROUPS:
-            known = _options(group)
-        elif group == "hydra/launcher":
-            known = LAUNCHERS
-        else:
+        known = _options(group)
+        if not known:
             continue
         for name in chosen:
             if name not in known and name != "null":
@@ -124,7 +123,7 @@ def check_choices(arguments: Sequence[str]) -> None:
 
 def help_text(width: int) -> str:
     """What ``python -m rltoolkit --help`` prints: how to call it, and what there is to choose from."""
-    choices = [(group, _options(group)) for group in FILE_GROUPS] + [(kind, registry.names(kind)) for kind in registry.kinds()]
+    choices = [(group, _options(group)) for group in (*FILE_GROUPS, *registry.kinds())]
     label_width = max(len(group) for group, _ in choices) + 3
     lines = [_USAGE, ""]
     for group, names in choices:
@@ -135,9 +134,14 @@ def help_text(width: int) -> str:
 
 
 def _options(group: str) -> tuple[str, ...]:
-    """The names of a folder of conf/."""
-    files = (resources.files("rltoolkit.conf") / group).iterdir()
-    return tuple(sorted(Path(file.name).stem for file in files if file.name.endswith(".yaml")))
+    """What may stand behind ``group=``: registered components, the files of conf/ that set one up, launchers; empty for a plain key."""
+    if group == "hydra/launcher":
+        return LAUNCHERS
+    kind = "task" if group == "eval_task" else group
+    registered = registry.names(kind) if kind in registry.kinds() else ()
+    folder = resources.files("rltoolkit.conf") / group
+    files = [Path(file.name).stem for file in folder.iterdir() if file.name.endswith(".yaml")] if folder.is_dir() else []
+    return tuple(sorted({*registered, *files}))
 
 
 def quiet_libraries() -> None:

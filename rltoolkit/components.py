@@ -5,7 +5,7 @@
     python -m rltoolkit.components kl_penalty=none   # of this kind, where several have one of that name
     python -m rltoolkit.components --papers
 
-Components of plug-ins are among them.
+Components of plug-ins are among them; ``--plugin FILE`` names one.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from rltoolkit import papers, registry
+from rltoolkit.command_line import prepare
 from rltoolkit.component import followed_key
 
 
@@ -30,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("name", nargs="?", help="a component, shown in full")
     parser.add_argument("--papers", action="store_true", help="each paper, and what comes from it")
-    asked = parser.parse_args(arguments)
+    asked = parser.parse_args(prepare(sys.argv[1:] if arguments is None else arguments))
     console = Console()
     if asked.papers:
         console.print(papers.table(min(console.width, 100)), markup=False, highlight=False, soft_wrap=True)
@@ -100,7 +101,8 @@ def hyperparameters(kind: str, name: str) -> list[tuple[str, str, str]]:
     for field in dataclasses.fields(registry.get(kind, name)):
         default = "required" if field.default is dataclasses.MISSING else repr(field.default)
         default = followed_key(field) or default
-        rows.append((field.name, str(field.type), default))
+        kind_of_value = field.type if isinstance(field.type, str) else inspect.formatannotation(field.type)
+        rows.append((field.name, kind_of_value, default))
     return rows
 
 

@@ -65,6 +65,8 @@ def test_a_key_can_be_typed_as_the_message_prints_it(refusal):
         ("reward_shaper=[overlong_filtering,soft_overlong]", "soft_overlong_punishment"),
         ("+experiment=dappo", "Did you mean dapo"),
         ("preset=latop", "Did you mean laptop"),
+        ("task=labratory", "Did you mean laboratory"),  # a file of conf/task among the registered ones
+        ("eval_task=laboratory", "unknown eval_task"),  # and not among those that are only held out
     ],
 )
 def test_an_unknown_choice_is_refused_with_the_nearest_names(choice, message):
@@ -76,6 +78,7 @@ def test_what_is_no_choice_passes():
     check_choices(
         ["sampler_filter=[]", "eval_task=null", "trainer.max_steps=3", "hydra.run.dir=x", "-m", "clip_strategy=cispo,gspo"]
     )
+    check_choices(["--config-dir", "mine", "preset=of_my_own"])  # Hydra knows
 
 
 def test_how_a_command_ends(capsys):

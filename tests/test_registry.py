@@ -177,6 +177,14 @@ def test_a_component_in_a_file_of_ones_own_is_listed_and_broken_files_are_named(
     assert "'judge'" not in warned
 
 
+def test_a_component_in_a_file_of_ones_own_is_shown_in_full(tmp_path):
+    # annotations here are types, those of our own files strings
+    file = tmp_path / "capped.py"
+    file.write_text(PLUGGED.format(kind="kl_penalty", name="capped") + "\n    ceiling: float = 2.0\n")
+    done = python("-m", "rltoolkit.components", "--plugin", str(file), "capped")
+    assert "kl_penalty.ceiling: float = 2.0" in done.stdout, done.stdout + done.stderr
+
+
 def test_a_file_of_ones_own_keeps_its_module_in_other_processes(own_files):
     """By the class's path, as a configuration names it; and in the worker processes of a time limit."""
     done = python(

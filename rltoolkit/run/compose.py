@@ -121,11 +121,17 @@ def _config(composed: DictConfig) -> RunConfig:
 
 
 def _components(plain: dict[Any, Any]) -> Components:
-    chosen: dict[str, Any] = {"eval_task": tuple(_component(node) for node in plain["eval_task"].values())}
+    chosen: dict[str, Any] = {"eval_task": _several("eval_task", plain["eval_task"])}
     for kind in registry.kinds():
-        several = kind in registry.SEVERAL
-        chosen[kind] = tuple(_component(node) for node in plain[kind].values()) if several else _component(plain[kind])
+        chosen[kind] = _several(kind, plain[kind]) if kind in registry.SEVERAL else _component(plain[kind])
     return Components(**chosen)
+
+
+def _several(kind: str, nodes: Mapping[str, Any]) -> tuple[Any, ...]:
+    for name, node in nodes.items():
+        if "_target_" not in node:
+            raise ConfigError(f"{kind}.{name} has settings but is not chosen: {kind}=[{name}] chooses it")
+    return tuple(_component(node) for node in nodes.values())
 
 
 def _component(node: Mapping[str, Any]) -> Any:

@@ -36,6 +36,25 @@ def test_every_preset_composes_and_its_numbers_agree(preset):
     assert config.trainer.largest_sync_gap == {"float32": 1e-3, "bfloat16": 0.2}[config.trainer.compute_dtype]
 
 
+@pytest.mark.parametrize("preset", ["laboratory", "laptop", "smollm2", "single_gpu"])
+@pytest.mark.parametrize("other", ["task=json_lines task.path=rows.jsonl", "task=countdown", "model=tiny", "model=smollm2_135m"])
+def test_a_presets_settings_of_its_own_task_and_model_leave_with_them(preset, other):
+    choices = [f"preset={preset}", "reward_function=integer_answer", "rollout_engine.dtype=float32", *other.split()]
+    kind, name = choices[3].split("=")
+    limits = ["sampling.max_prompt_tokens=24", "sampling.max_new_tokens=64"]  # what the context of model=tiny holds
+    assert name_of(getattr(load(*choices, *limits).components, kind)) == name
+
+
+def test_the_laboratorys_model_learns_the_problems_of_its_task():
+    def sizes(*overrides):
+        model = load("preset=laboratory", *overrides).components.model
+        return model.max_operands, model.max_operand, model.limit
+
+    assert sizes() == (4, 5, 10)  # conf/task/laboratory.yaml
+    assert sizes("task.limit=20") == (4, 5, 20)
+    assert sizes("task=json_lines", "task.path=rows.jsonl") == (4, 5, 10)  # those of no other task
+
+
 @pytest.mark.parametrize(
     ("experiment", "chosen"),
     [
@@ -162,6 +181,7 @@ def test_a_field_that_is_only_called_like_a_token_limit_keeps_its_default(preset
             ["trainer.old_log_probs=engine", "importance_correction=tis"],
             r"trainer\.old_log_probs=engine: importance_correction=tis .* would find no difference",
         ),
+        (["preset=r1_zero", "eval_task=[]"], r"eval_task\.aime_2024 has settings but is not chosen: eval_task=\[aime_2024\] chooses it"),
         # gradients of 1 / (tokens of the step) underflow in float16 without loss scaling
         (["trainer.compute_dtype=float16"], r"trainer\.compute_dtype=float16: must be one of float32, bfloat16"),
     ],
