@@ -26,16 +26,37 @@ from rltoolkit.sampling_mask import KeptSets
 
 
 def head_statistics(
-    states: Tensor, targets: Tensor, head: nn.Linear, temperature: float, *, chunk_logits: int, kept: KeptSets | None = None
+    states: Tensor,
+    targets: Tensor,
+    head: nn.Linear,
+    temperature: float,
+    *,
+    chunk_logits: int,
+    kept: KeptSets | None = None,
+    in_float32: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Log-probs [n] and entropies [n] of ``targets`` [n] after ``states`` [n, width]; differentiable, both of them.
 
     With ``kept`` the distributions are those over the n kept sets, each of which must hold its target.
 
-    In float32 even where the states are in bfloat16, in float64 where those are. About ``chunk_logits`` logits are held at a time.
+    In float32 even where the states are in bfloat16, in float64 where those are; the logits themselves are then rounded to bfloat16
+    unless ``in_float32``. The backward pass multiplies in the states' precision. About ``chunk_logits`` logits are held at a time.
     """
     chunk_tokens = max(1, chunk_logits // head.weight.shape[0])
-    return _HeadStatistics.apply(states, head.weight, head.bias, targets, temperature, chunk_tokens, kept)
+    return _HeadStatistics.apply(states, head.weight, head.bias, targets, temperature, chunk_tokens, kept, in_float32)
+
+
+def project(states: Tensor, weight: Tensor, bias: Tensor | None, *, in_float32: bool) -> Tensor:
+    """The logits ``states weight^T + bias``. ``in_float32``: products of bfloat16 numbers, exact in float32, are summed and kept there.
+
+    Logits reach 20 and more, where neighbours in bfloat16 are 0.125 apart: rounding them changes probabilities by several per cent.
+    """
+    if not in_float32 or states.dtype != torch.bfloat16:
+        return F.linear(states, weight, bias)
+    if not states.is_cuda:
+        return F.linear(states.float(), weight.float(), None if bias is None else bias.float())
+    logits = torch.mm(states.flatten(0, -2), weight.T, out_dtype=torch.float32).unflatten(0, states.shape[:-1])
+    return logits if bias is None else logits + bias
 
 
 class _HeadStatistics(torch.autograd.Function):
@@ -49,18 +70,19 @@ class _HeadStatistics(torch.autograd.Function):
         temperature: float,
         chunk_tokens: int,
         kept: KeptSets | None,
+        in_float32: bool,
     ) -> tuple[Tensor, Tensor]:
         log_probs, entropies = [], []
         chunks = states.split(chunk_tokens), targets.split(chunk_tokens)
         kept_chunks = [None] * len(chunks[0]) if kept is None else kept.split(chunk_tokens)
         for chunk, target, kept_chunk in zip(*chunks, kept_chunks, strict=True):
-            log_softmax = _log_softmax(chunk, weight, bias, temperature, kept_chunk)
+            log_softmax = _log_softmax(project(chunk, weight, bias, in_float32=in_float32), temperature, kept_chunk)
             log_probs.append(log_softmax.gather(-1, target.unsqueeze(-1)).squeeze(-1))
             entropies.append(-torch.einsum("nv,nv->n", log_softmax.exp(), log_softmax))
         statistics = torch.cat(log_probs), torch.cat(entropies)
         ctx.save_for_backward(states, weight, bias, targets, statistics[1])
         ctx.last = log_softmax
-        ctx.temperature, ctx.chunk_tokens, ctx.kept = temperature, chunk_tokens, kept_chunks
+        ctx.temperature, ctx.chunk_tokens, ctx.kept, ctx.in_float32 = temperature, chunk_tokens, kept_chunks, in_float32
         ctx.set_materialize_grads(False)
         return statistics
 
@@ -79,7 +101,8 @@ class _HeadStatistics(torch.autograd.Function):
         for start in reversed(range(0, len(states), ctx.chunk_tokens)):
             part = slice(start, start + ctx.chunk_tokens)
             if log_softmax is None:
-                log_softmax = _log_softmax(states[part], weight, bias, ctx.temperature, ctx.kept[start // ctx.chunk_tokens])
+                logits = project(states[part], weight, bias, in_float32=ctx.in_float32)
+                log_softmax = _log_softmax(logits, ctx.temperature, ctx.kept[start // ctx.chunk_tokens])
             logits_grad = _logits_grad(
                 log_softmax,
                 targets[part],
@@ -95,11 +118,10 @@ class _HeadStatistics(torch.autograd.Function):
                 weight_grad.addmm_(logits_grad.T, states[part])
             if bias_grad is not None:
                 bias_grad += logits_grad.sum(0)
-        return states_grad, weight_grad, bias_grad, None, None, None, None
+        return states_grad, weight_grad, bias_grad, None, None, None, None, None
 
 
-def _log_softmax(states: Tensor, weight: Tensor, bias: Tensor | None, temperature: float, kept: KeptSets | None) -> Tensor:
-    logits = F.linear(states, weight, bias)
+def _log_softmax(logits: Tensor, temperature: float, kept: KeptSets | None) -> Tensor:
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     if temperature != 1:
         logits.div_(temperature)

@@ -63,6 +63,8 @@ class PolicyModel(nn.Module):
 
     unread: Path | None = None
     """where the weights are still to be read from (``sharded_loading``); until then parameters are on the meta device"""
+    float32_head = False
+    """logits in float32 where the rest computes in bfloat16"""
 
     def __init__(self, causal_lm: Any, *, chunk_logits: int = 2**26, layout: str | None = None) -> None:
         super().__init__()
@@ -106,7 +108,9 @@ class PolicyModel(nn.Module):
         head = self.causal_lm.get_output_embeddings()
         where = F.pad(asked, (1, 0))
         kept = None if sampling_mask is None else sampling_mask.of_tokens(where)
-        statistics = head_statistics(states, targets, head, temperature, chunk_logits=self.chunk_logits, kept=kept)
+        statistics = head_statistics(
+            states, targets, head, temperature, chunk_logits=self.chunk_logits, kept=kept, in_float32=self.float32_head
+        )
         log_probs, entropy = (values.new_zeros(mask.shape).masked_scatter(where, values) for values in statistics)
         return TokenStatistics(log_probs, entropy)
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from rltoolkit.component import check
+from rltoolkit.component import check, follows
+from rltoolkit.rollout_engine.base import HEAD_DTYPES
 
 GIB = 2**30
 
@@ -19,6 +20,7 @@ class VLLMSettings:
 
     Args:
         dtype: of weights and activations; ``auto`` is float32 on the CPU and bfloat16 on a GPU.
+        head_dtype: of the logits; ``auto`` is that of the activations, the other choice ``float32``. As in the trainer, unless set.
         max_num_seqs: responses sampled at the same time.
         kv_cache_gib: memory for keys and values on the CPU, in GiB.
         gpu_memory_utilization: share of the GPU's memory that the engine may take, in (0, 1]. A trainer on the same GPU keeps
@@ -28,6 +30,7 @@ class VLLMSettings:
     """
 
     dtype: str = "auto"
+    head_dtype: str = follows("trainer.head_dtype", "auto")
     max_num_seqs: int = 512
     kv_cache_gib: float = 1.0
     gpu_memory_utilization: float = 0.5
@@ -35,6 +38,7 @@ class VLLMSettings:
     enforce_eager: bool | None = None
 
     def __post_init__(self) -> None:
+        check(self, "head_dtype", self.head_dtype in HEAD_DTYPES, f"one of {', '.join(HEAD_DTYPES)}")
         check(self, "max_num_seqs", self.max_num_seqs >= 1, "at least 1")
         check(self, "kv_cache_gib", self.kv_cache_gib > 0, "above 0")
         check(self, "gpu_memory_utilization", 0 < self.gpu_memory_utilization <= 1, "in (0, 1]")
@@ -62,6 +66,7 @@ class VLLMSettings:
         return {
             "model": str(model_path),
             "dtype": self.dtype_here,
+            **({"hf_overrides": {"head_dtype": "float32"}} if self.head_dtype == "float32" else {}),
             "max_model_len": max_length + 1,  # scoring a sequence of max_length tokens samples one more
             "max_num_seqs": self.max_num_seqs,
             "tensor_parallel_size": self.tensor_parallel_size,

@@ -12,10 +12,11 @@ from typing import Any
 
 import torch
 from tensordict import TensorDict
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from rltoolkit.checkpoint_format import from_checkpoint
+from rltoolkit.policy.head import project
 from rltoolkit.rollout_engine._sampled import Response, check_request, response_seed, sample_all, stop_token_ids, to_rollouts
 from rltoolkit.rollout_engine.base import EngineDied, Sampling
 
@@ -26,7 +27,9 @@ _KERNELS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBacke
 class TransformersEngine:
     """A model of its own beside the trainer's; see ``RolloutEngine`` for what its methods promise."""
 
-    def __init__(self, model_path: Path, *, device: str, dtype: str, max_num_seqs: int, max_length: int) -> None:
+    def __init__(
+        self, model_path: Path, *, device: str, dtype: str, float32_head: bool, max_num_seqs: int, max_length: int
+    ) -> None:
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         on_gpu = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
@@ -34,6 +37,8 @@ class TransformersEngine:
         dtype = ("bfloat16" if on_gpu else "float32") if dtype == "auto" else dtype
         self.tokenizer = AutoTokenizer.from_pretrained(model_path)
         model: Any = AutoModelForCausalLM.from_pretrained(model_path, dtype=dtype)
+        if float32_head:
+            model.set_output_embeddings(_Float32Head.of(model.get_output_embeddings()))
         self._model = model.to(self._device).eval()
         self._stops = torch.tensor(stop_token_ids(model_path, self.tokenizer), device=self._device)
         self.max_length, self.max_num_seqs, self.version = max_length, max_num_seqs, 0
@@ -178,6 +183,21 @@ class TransformersStream:
             if len(self._responses[key]) == self._group_size:
                 completed.append(key)
         return completed
+
+
+class _Float32Head(nn.Linear):
+    """Gives logits in float32, whatever its weights are in."""
+
+    @classmethod
+    def of(cls, head: nn.Linear) -> _Float32Head:
+        """With the weights of ``head``, which may be tied to others, not a copy."""
+        new = cls(head.in_features, head.out_features, bias=head.bias is not None, device="meta")
+        new.weight, new.bias = head.weight, head.bias
+        return new
+
+    def forward(self, states: Tensor) -> Tensor:
+        """[..., width] to [..., vocabulary]."""
+        return project(states, self.weight, self.bias, in_float32=True)
 
 
 def _uniforms(seed: int, count: int) -> Tensor:

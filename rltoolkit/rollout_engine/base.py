@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+HEAD_DTYPES = ("auto", "float32")
+"""What an engine's logits may be in."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
     """How responses are sampled; the same object rules both engines and the trainer's temperature."""

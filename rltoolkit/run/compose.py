@@ -142,7 +142,7 @@ def _component(node: Mapping[str, Any]) -> Any:
 def _default(entry: dataclasses.Field[Any]) -> Any:
     key = followed_key(entry)
     if key is not None:
-        value: Any = f"${{{key}}}"
+        value: Any = f"${{oc.select:{key},{entry.default}}}"  # configurations without the key have components, too
     elif entry.default is not dataclasses.MISSING:
         value = list(entry.default) if isinstance(entry.default, tuple) else entry.default
     elif entry.default_factory is not dataclasses.MISSING:

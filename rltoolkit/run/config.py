@@ -115,6 +115,8 @@ class TrainerConfig:
     num_nodes: int = 1  # machines, each with as many processes
     micro_batch_tokens: int = MISSING  # rows x longest row of one forward and backward
     compute_dtype: str = "float32"  # or bfloat16; of forward and backward: master weights and optimizer stay in float32
+    # of the logits: auto is compute_dtype; float32 brings bfloat16 trainers and engines closer (MiniMax-M1, ScaleRL)
+    head_dtype: str = "auto"
     memory_check: bool = True  # refuse a run that rltoolkit.plan expects not to fit this machine
     recompute: str = "none"  # or layer: keep only each decoder layer's input for the backward pass, and compute the layer again
     old_log_probs: str = "auto"  # auto, trainer, engine: whose log-probs the ratio is taken to (training/old_log_probs.py)
@@ -140,6 +142,7 @@ class TrainerConfig:
         _require_choice(self, "old_log_probs", ("auto", "trainer", "engine"))
         # float16 is missing on purpose: token weights are 1 / tokens of the step, and its gradients underflow without loss scaling
         _require_choice(self, "compute_dtype", ("float32", "bfloat16"))
+        _require_choice(self, "head_dtype", ("auto", "float32"))
 
     @property
     def largest_sync_gap(self) -> float:

@@ -122,6 +122,12 @@ def _teacher_key(run: Run) -> str:
 
 
 def _load(run: Run, model_path: Path, dtype: str) -> PolicyModel:
+    policy = _read(run, model_path, dtype)
+    policy.float32_head = run.config.trainer.head_dtype == "float32"
+    return policy
+
+
+def _read(run: Run, model_path: Path, dtype: str) -> PolicyModel:
     """Several ranks read their parts of the weights later, where the files allow it."""
     implementation = attention(run.config.trainer)
     if run.config.trainer.world_size > 1:

@@ -73,6 +73,31 @@ def test_a_frozen_head_gets_no_gradient(case):
     assert states.grad.abs().sum() > 0
 
 
+@pytest.mark.parametrize("chunk_tokens", [3, 100])
+def test_logits_in_float32_are_the_product_of_bfloat16_numbers_without_rounding(chunk_tokens):
+    torch.manual_seed(0)
+    states = torch.randn(TOKENS, 64).bfloat16().requires_grad_()
+    head, targets = nn.Linear(64, VOCABULARY).bfloat16(), torch.randint(VOCABULARY, (TOKENS,))
+    with torch.no_grad():
+        head.weight.mul_(30)  # logits of up to 40: bfloat16's neighbours are 0.25 apart there
+    exact = nn.Linear(64, VOCABULARY).double()
+    exact.load_state_dict(head.state_dict())
+    precise = states.detach().double().requires_grad_()
+    expected = full_logits(precise, targets, exact, 1.0)
+    expected[0].sum().backward()
+
+    def off(**settings):
+        found = head_statistics(states, targets, head, 1.0, chunk_logits=chunk_tokens * VOCABULARY, **settings)
+        return [(ours - theirs).abs().max().item() for ours, theirs in zip(found, expected, strict=True)]
+
+    assert max(off(in_float32=True)) < 1e-4
+    assert off()[0] > 0.02  # rounded
+    log_probs, _ = head_statistics(states, targets, head, 1.0, chunk_logits=chunk_tokens * VOCABULARY, in_float32=True)
+    log_probs.sum().backward()
+    # the gradients of the logits, at most 1, are rounded to eight bits, then summed over 11 weights of up to 4
+    torch.testing.assert_close(states.grad.double(), precise.grad, atol=0.05, rtol=0.01)
+
+
 def test_bfloat16_is_normalised_in_float32(case):
     states, targets, head = case
     log_probs, entropies = head_statistics(states.bfloat16(), targets, head.bfloat16(), 1.0, chunk_logits=100)

@@ -24,6 +24,7 @@ from rltoolkit.errors import ConfigError, RunFailed
 from rltoolkit.rollout_batch import stack_groups
 from rltoolkit.rollout_engine import EngineDied, Sampling, StaleWeights, VLLMServer
 from rltoolkit.rollout_engine._server.server import INCOMPLETE, UNLABELLED
+from rltoolkit.rollout_engine._server.start import command
 from rltoolkit.weight_transfer import HTTP, SharedFile
 from rltoolkit.weight_transfer.http import HTTPSender
 
@@ -439,6 +440,16 @@ def test_a_server_with_another_flag_is_refused(served, connect, settings, messag
         connect([served.url], **settings)
 
 
+def test_a_server_in_float32_has_a_head_in_float32(served, connect):
+    connect([served.url], head_dtype="float32")
+
+
+def test_the_head_is_in_the_servers_command_line(tmp_path):
+    spec = VLLMServer(dtype="bfloat16", head_dtype="float32")
+    words = command(spec.model_arguments(tmp_path, 48, 0), "127.0.0.1", 8000)
+    assert words[words.index("--hf-overrides") + 1] == '{"head_dtype": "float32"}'  # JSON, as vLLM reads it
+
+
 def test_a_server_with_another_model_is_refused(served, connect, tmp_path):
     from transformers import Qwen2Config
 
@@ -465,20 +476,28 @@ FITS = {
     ),
     "/weight_info": (200, {"weight_version": UNLABELLED}),
 }
+HALF = {
+    "results": [{**FITS["/collective_rpc"][1]["results"][0], "dtype": "bfloat16", "hf-overrides": {"head_dtype": "bfloat16"}}]
+}
 RAW = {"results": [{**FITS["/collective_rpc"][1]["results"][0], "logprobs-mode": "raw_logprobs"}]}
 NO_EXTENSION = {"error": {"message": "'CPUWorker' object has no attribute 'settings'"}}
 
 
 @pytest.mark.parametrize(
-    ("answers", "message"),
+    ("answers", "settings", "message"),
     [
-        ({}, "VLLM_SERVER_DEV_MODE=1"),
-        ({"/collective_rpc": (500, NO_EXTENSION)}, "--worker-extension-cls"),
-        ({**FITS, "/collective_rpc": (200, RAW)}, "--logprobs-mode is raw_logprobs, the run needs processed_logprobs"),
-        ({**FITS, "/inference/v1/generate": (403, {})}, "--enable-scale-out"),
+        ({}, {}, "VLLM_SERVER_DEV_MODE=1"),
+        ({"/collective_rpc": (500, NO_EXTENSION)}, {}, "--worker-extension-cls"),
+        ({**FITS, "/collective_rpc": (200, RAW)}, {}, "--logprobs-mode is raw_logprobs, the run needs processed_logprobs"),
+        (
+            {**FITS, "/collective_rpc": (200, HALF)},
+            {"head_dtype": "float32"},
+            "--hf-overrides is {'head_dtype': 'bfloat16'}, the run needs {'head_dtype': 'float32'}",
+        ),
+        ({**FITS, "/inference/v1/generate": (403, {})}, {}, "--enable-scale-out"),
     ],
 )
-def test_a_missing_flag_is_named(served, connect, answers, message):
+def test_a_missing_flag_is_named(served, connect, answers, settings, message):
     """What vLLM answers without the flag, from a server that knows these answers only: a real one would take 25 seconds for each."""
 
     class Answers(http.server.BaseHTTPRequestHandler):
@@ -497,7 +516,7 @@ def test_a_missing_flag_is_named(served, connect, answers, message):
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         with pytest.raises(ConfigError, match=message):
-            connect([f"http://127.0.0.1:{server.server_port}"])
+            connect([f"http://127.0.0.1:{server.server_port}"], **settings)
     finally:
         server.shutdown()
 

@@ -181,7 +181,10 @@ def test_a_field_that_is_only_called_like_a_token_limit_keeps_its_default(preset
             ["trainer.old_log_probs=engine", "importance_correction=tis"],
             r"trainer\.old_log_probs=engine: importance_correction=tis .* would find no difference",
         ),
-        (["preset=r1_zero", "eval_task=[]"], r"eval_task\.aime_2024 has settings but is not chosen: eval_task=\[aime_2024\] chooses it"),
+        (
+            ["preset=r1_zero", "eval_task=[]"],
+            r"eval_task\.aime_2024 has settings but is not chosen: eval_task=\[aime_2024\] chooses it",
+        ),
         # gradients of 1 / (tokens of the step) underflow in float16 without loss scaling
         (["trainer.compute_dtype=float16"], r"trainer\.compute_dtype=float16: must be one of float32, bfloat16"),
     ],

@@ -44,6 +44,7 @@ class VLLMServerEngine:
             "max-model-len": max_length + 1,
             "logprobs-mode": "processed_logprobs",
             **({} if spec.dtype == "auto" else {"dtype": spec.dtype}),
+            **({} if spec.head_dtype == "auto" else {"hf-overrides": {"head_dtype": spec.head_dtype}}),
         }
         is_first = _is_first()
         self._fleet = Fleet(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Mapping
@@ -54,4 +55,4 @@ def _flags(flag: str, value: object) -> list[str]:
         return [flag]
     if value is False:
         return [flag.replace("--", "--no-", 1)]
-    return [flag, str(value)]
+    return [flag, json.dumps(value) if isinstance(value, dict) else str(value)]

@@ -34,6 +34,7 @@ class ServerWorker(WeightReload):
             "vocabulary": model.get_vocab_size(),
             "max-model-len": model.max_model_len,
             "dtype": str(model.dtype).removeprefix("torch."),
+            "hf-overrides": {"head_dtype": str(model.head_dtype).removeprefix("torch.")},
             "logprobs-mode": model.logprobs_mode,
         }
 
