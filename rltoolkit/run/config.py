@@ -152,6 +152,11 @@ class TrainerConfig:
         return 1e-3 if self.compute_dtype == "float32" else 0.2
 
     @property
+    def logits_are_wider(self) -> bool:
+        """Whether logits are in float32 and the rest is not."""
+        return self.head_dtype == "float32" != self.compute_dtype
+
+    @property
     def world_size(self) -> int:
         """Processes in all."""
         return self.devices * self.num_nodes

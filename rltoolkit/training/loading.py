@@ -123,7 +123,7 @@ def _teacher_key(run: Run) -> str:
 
 def _load(run: Run, model_path: Path, dtype: str) -> PolicyModel:
     policy = _read(run, model_path, dtype)
-    policy.float32_head = run.config.trainer.head_dtype == "float32"
+    policy.float32_head = run.config.trainer.logits_are_wider
     return policy
 
 

@@ -27,7 +27,7 @@ def summary_table(run: Run, policy: PolicyModel, folder: Path, resumed_from: Pat
     limit = f", {config.verifier_timeout:g} s for each check" if config.verifier_timeout is not None else ""
     rows = {
         "model": f"{name_of(components.model)}, {parameters / 1e6:.2f}M parameters ({trainable / 1e6:.2f}M trained), "
-        f"{trainer.compute_dtype}, {trainer.world_size} process(es)",
+        f"{trainer.compute_dtype}{', logits in float32' if trainer.logits_are_wider else ''}, {trainer.world_size} process(es)",
         "task": f"{name_of(components.task)}, verified by {name_of(components.reward_function)}{limit}",
         "held out": _held_out(run),
         "rollout step": f"{config.prompts_per_step} prompts x {config.group_size} responses = {plan.responses_per_step}, "

@@ -73,14 +73,15 @@ def test_a_frozen_head_gets_no_gradient(case):
     assert states.grad.abs().sum() > 0
 
 
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 @pytest.mark.parametrize("chunk_tokens", [3, 100])
-def test_logits_in_float32_are_the_product_of_bfloat16_numbers_without_rounding(chunk_tokens):
+def test_logits_in_float32_are_the_product_of_bfloat16_numbers_without_rounding(chunk_tokens, device):
     torch.manual_seed(0)
-    states = torch.randn(TOKENS, 64).bfloat16().requires_grad_()
-    head, targets = nn.Linear(64, VOCABULARY).bfloat16(), torch.randint(VOCABULARY, (TOKENS,))
+    states = torch.randn(TOKENS, 64, device=device).bfloat16().requires_grad_()
+    head, targets = nn.Linear(64, VOCABULARY, device=device).bfloat16(), torch.randint(VOCABULARY, (TOKENS,), device=device)
     with torch.no_grad():
         head.weight.mul_(30)  # logits of up to 40: bfloat16's neighbours are 0.25 apart there
-    exact = nn.Linear(64, VOCABULARY).double()
+    exact = nn.Linear(64, VOCABULARY, device=device).double()
     exact.load_state_dict(head.state_dict())
     precise = states.detach().double().requires_grad_()
     expected = full_logits(precise, targets, exact, 1.0)
