@@ -14,6 +14,7 @@ from rltoolkit.component import key, label
 from rltoolkit.errors import ConfigError
 from rltoolkit.model.hf import ModelMissing
 from rltoolkit.policy.backbone import recompute_layers
+from rltoolkit.policy.compiled import compile_layers
 from rltoolkit.policy.loading import best_attention, causal_lm_config, context_length, load_policy, load_tokenizer
 from rltoolkit.policy.lora import add_adapters
 from rltoolkit.policy.policy import PolicyModel
@@ -73,6 +74,8 @@ def load_trained_policy(run: Run, model_path: Path) -> PolicyModel:
         add_adapters(policy.causal_lm, run.config.lora, run.config.seed)
         if run.config.trainer.recompute == "layer":
             recompute_layers(policy.causal_lm)
+        if run.config.trainer.compile:
+            compile_layers(policy.causal_lm)
     except ValueError as error:
         raise ConfigError(f"{label(run.components.model)}: {error}") from error
     return policy

@@ -15,8 +15,10 @@ from rich.console import Console
 
 from rltoolkit.errors import ConfigError
 from rltoolkit.plan import require_fit
+from rltoolkit.policy.compiled import require_compiler
 from rltoolkit.policy.loading import load_tokenizer
 from rltoolkit.report import write_run_figures, write_viewer
+from rltoolkit.run.config import TrainerConfig
 from rltoolkit.run.folder import RunFolder, newest_checkpoint
 from rltoolkit.run.process import is_first_process
 from rltoolkit.run.run import Run
@@ -118,6 +120,8 @@ def train(run: Run, folder: Path | str, console: Console | None = None) -> Resul
 def fit(run: Run, folder: Path, checkpoint: Path | None, console: Console, loggers: Sequence[Logger]) -> int:
     """Load what the run needs and let the loop go. Returns the number of the signal that ended it early, 0 if none did."""
     config = run.config
+    if config.trainer.compile:
+        _require_compiler(config.trainer)
     training = load_problems(run, run.components.task, "train")
     held_out = {name: load_problems(run, task, "eval") for name, task in run.components.held_out.items()}
     teacher_path = fetch_teacher(run)  # first: making the model may take minutes
@@ -172,6 +176,13 @@ def fit(run: Run, folder: Path, checkpoint: Path | None, console: Console, logge
     finally:
         data.close()
     return interrupts.received
+
+
+def _require_compiler(settings: TrainerConfig) -> None:
+    try:
+        require_compiler("cpu" if on_cpu(settings) else "cuda")
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 def make_trainer(run: Run, folder: Path, loop: Loop, loggers: Sequence[Logger]) -> L.Trainer:
