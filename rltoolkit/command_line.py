@@ -22,19 +22,22 @@ from typing import Any
 
 from rltoolkit import registry
 from rltoolkit.errors import ConfigError, RunFailed
+from rltoolkit.run import config_dirs
 from rltoolkit.run.process import is_first_process
 
 VERBOSE = "RLTOOLKIT_VERBOSE"
 _USAGE = """\
-usage: python -m rltoolkit [key=value ...] [-m] [--plugin FILE] [--verbose]
+usage: python -m rltoolkit [key=value ...] [-m] [--plugin FILE]
+                           [--config-dir DIR] [--verbose]
 
   python -m rltoolkit +experiment=dapo              full DAPO, on two CPU cores
   python -m rltoolkit +experiment=dapo_ablation -m  Table 1 of the paper
   python -m rltoolkit +experiment=dapo clip_strategy=cispo trainer.max_steps=64
 
--m             a sweep: key=a,b trains both
---plugin FILE  components of your own, in one file
---verbose      let the libraries talk, and show tracebacks"""
+-m                a sweep: key=a,b trains both
+--plugin FILE     components of your own, in one file
+--config-dir DIR  configuration of your own: preset=NAME is DIR/preset/NAME.yaml
+--verbose         let the libraries talk, and show tracebacks"""
 _MORE = """\
 reward_shaper and sampler_filter take lists: reward_shaper=[a,b]
 One component in full:   python -m rltoolkit.components NAME
@@ -46,7 +49,10 @@ LAUNCHERS = ("local", "slurm")
 
 
 def prepare(arguments: Sequence[str]) -> list[str]:
-    """Take ``--verbose`` and ``--plugin FILE`` out of the arguments and set the process up. Returns the other arguments."""
+    """Take ``--verbose``, ``--plugin FILE`` and ``--config-dir DIR`` out of the arguments and set the process up.
+
+    Returns the other arguments.
+    """
     rest: list[str] = []
     given = iter(arguments)
     for argument in given:
@@ -55,6 +61,8 @@ def prepare(arguments: Sequence[str]) -> list[str]:
         elif argument == "--plugin" or argument.startswith("--plugin="):
             plugin = argument.partition("=")[2] or next(given, "")
             _add_plugin(plugin)
+        elif argument in ("--config-dir", "-cd") or argument.startswith("--config-dir="):
+            config_dirs.add(argument.partition("=")[2] or next(given, ""))
         else:
             rest.append(argument)
     if "JPY_PARENT_PID" in os.environ and not sys.stdout.isatty():
@@ -102,12 +110,7 @@ def say(text: str) -> None:
 
 
 def check_choices(arguments: Sequence[str]) -> None:
-    """Refuse an unknown component or option with the nearest names. Raises registry.UnknownName.
-
-    With ``--config-dir`` there are options that Hydra alone knows, and it names them itself.
-    """
-    if any(argument.split("=")[0] in ("--config-dir", "-cd") for argument in arguments):
-        return
+    """Refuse an unknown component or option with the nearest names. Raises registry.UnknownName."""
     for argument in arguments:
         match = re.fullmatch(r"\+{0,2}([a-z_/]+)=([\w,\[\]\s]+)", argument)
         if not match:
@@ -134,13 +137,14 @@ def help_text(width: int) -> str:
 
 
 def _options(group: str) -> tuple[str, ...]:
-    """What may stand behind ``group=``: registered components, the files of conf/ that set one up, launchers; empty for a plain key."""
+    """What may stand behind ``group=``: registered components, files of conf/ and of one's own, launchers; empty for a plain key."""
     if group == "hydra/launcher":
         return LAUNCHERS
     kind = "task" if group == "eval_task" else group
     registered = registry.names(kind) if kind in registry.kinds() else ()
-    folder = resources.files("rltoolkit.conf") / group
-    files = [Path(file.name).stem for file in folder.iterdir() if file.name.endswith(".yaml")] if folder.is_dir() else []
+    folders = [folder / group for folder in (resources.files("rltoolkit.conf"), *config_dirs.folders())]
+    inside = [file.name for folder in folders if folder.is_dir() for file in folder.iterdir()]
+    files = [name.removesuffix(".yaml") for name in inside if name.endswith(".yaml")]
     return tuple(sorted({*registered, *files}))
 
 

@@ -78,7 +78,6 @@ def test_what_is_no_choice_passes():
     check_choices(
         ["sampler_filter=[]", "eval_task=null", "trainer.max_steps=3", "hydra.run.dir=x", "-m", "clip_strategy=cispo,gspo"]
     )
-    check_choices(["--config-dir", "mine", "preset=of_my_own"])  # Hydra knows
 
 
 def test_how_a_command_ends(capsys):
@@ -95,10 +94,12 @@ def test_how_a_command_ends(capsys):
 
 
 def test_options_of_every_command_are_taken_out_of_its_arguments(monkeypatch, tmp_path):
-    for name in ("RLTOOLKIT_VERBOSE", "RLTOOLKIT_PLUGINS", "HYDRA_FULL_ERROR", "TOKENIZERS_PARALLELISM"):
+    for name in ("RLTOOLKIT_VERBOSE", "RLTOOLKIT_PLUGINS", "RLTOOLKIT_CONFIG_DIRS", "HYDRA_FULL_ERROR", "TOKENIZERS_PARALLELISM"):
         monkeypatch.setenv(name, "")  # put back afterwards
     monkeypatch.chdir(tmp_path)
-    assert prepare(["seed=1", "--plugin", "mine.py", "-m", "--plugin=package", "--verbose"]) == ["seed=1", "-m"]
+    options = ["--plugin", "mine.py", "-m", "--plugin=package", "--verbose", "--config-dir", "mine", "--config-dir=/theirs"]
+    assert prepare(["seed=1", *options]) == ["seed=1", "-m"]
+    assert os.environ["RLTOOLKIT_CONFIG_DIRS"] == f"{tmp_path / 'mine'}:/theirs"  # absolute: other processes start elsewhere
     assert os.environ["RLTOOLKIT_PLUGINS"] == f"{tmp_path / 'mine.py'},package"
     assert os.environ["RLTOOLKIT_VERBOSE"] == "1"
 

@@ -128,9 +128,9 @@ INTRODUCTION_TO_KEYS = """Every key can be set on the command line, `python -m r
 `-m`. Keys of components stand with the components. `required` means that the preset sets it; `python -m rltoolkit --cfg job` prints a
 whole composed configuration without running it.
 
-A file of `conf/` chooses components and sets keys: `preset=smollm2`, `+experiment=dapo`, `+ablation=naive_grpo`. One of `conf/task` or
-`conf/model` is a component with settings of its own, `task=laboratory` or `model=qwen2_5_7b`: presets choose those, so that another task
-or model takes their place, settings and all. Yours go into a folder of the same form: `--config-dir mine preset=my_own` reads
+A file of `conf/` chooses components and sets keys: `preset=smollm2`, `+experiment=dapo`, `+ablation=naive_grpo`. One of `conf/task`
+or `conf/model` is a component with settings of its own, `task=laboratory` or `model=qwen2_5_7b`: presets choose those, so that another
+task or model takes their place, settings and all. Yours go into a folder of the same form: `--config-dir mine preset=my_own` reads
 `mine/preset/my_own.yaml`."""
 
 

@@ -15,16 +15,19 @@ from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_module
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.utils import get_class
 from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 
 from rltoolkit import registry
 from rltoolkit.component import followed_key
 from rltoolkit.errors import ConfigError
-from rltoolkit.run import sweep_options
+from rltoolkit.run import config_dirs, sweep_options
 from rltoolkit.run.components import Components
 from rltoolkit.run.config import RunConfig
 from rltoolkit.run.run import Run
@@ -32,9 +35,19 @@ from rltoolkit.run.run import Run
 CONFIG_MODULE = "rltoolkit.conf"
 
 
+class OwnFiles(SearchPathPlugin):
+    """Hydra looks into the folders of ``--config-dir``, too."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Called by Hydra before it composes."""
+        for folder in config_dirs.folders():
+            search_path.append("--config-dir", f"file://{folder}")
+
+
 def publish() -> None:
-    """Store the schema, every component and the launchers of sweeps as Hydra options; harmless when called twice."""
+    """Tell Hydra of the schema, every component, the launchers of sweeps and folders of one's own; harmless when called twice."""
     sweep_options.publish()
+    Plugins.instance().register(OwnFiles)
     store = ConfigStore.instance()
     store.store(name="run_schema", node=schema())
     for kind in registry.kinds():

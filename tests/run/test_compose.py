@@ -8,10 +8,11 @@ from hydra import initialize_config_module
 from omegaconf import DictConfig
 
 from rltoolkit import registry
+from rltoolkit.command_line import check_choices
 from rltoolkit.component import name_of
 from rltoolkit.errors import ConfigError
 from rltoolkit.report.rows import ROWS
-from rltoolkit.run import compose
+from rltoolkit.run import compose, config_dirs
 from rltoolkit.run.compose import load
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -192,6 +193,20 @@ def test_a_field_that_is_only_called_like_a_token_limit_keeps_its_default(preset
 def test_contradictions_are_refused_with_the_numbers(overrides, message):
     with pytest.raises(ConfigError, match=message):
         load(*overrides)
+
+
+def test_a_folder_of_ones_own_is_looked_into(tmp_path, monkeypatch):
+    (tmp_path / "preset").mkdir()
+    (tmp_path / "preset" / "half.yaml").write_text("# @package _global_\ndefaults: [laptop, _self_]\nprompts_per_step: 32\n")
+    monkeypatch.setenv(config_dirs.VARIABLE, "")
+    config_dirs.add(str(tmp_path))
+    check_choices(["preset=half"])
+    assert load("preset=half").config.prompts_per_step == 32
+    with pytest.raises(registry.UnknownName, match="Did you mean half"):
+        check_choices(["preset=hlaf"])
+    config_dirs.add(str(tmp_path / "missing"))
+    with pytest.raises(ConfigError, match=r"--config-dir=.*missing: there is no such folder"):
+        load("preset=half")
 
 
 def test_what_shapes_the_mask_alone_goes_with_verdicts():
