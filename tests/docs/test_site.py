@@ -148,6 +148,15 @@ def public_methods(symbol: object) -> list[str]:
     return [name for name in methods if not modules[name].startswith("tensordict.")]  # what makes a class a tensorclass
 
 
+def test_every_tutorial_can_be_had_as_a_notebook(pages):
+    tutorials = {name: page for name, page in pages.items() if re.match(r"tutorials/\d\d_", name)}
+    assert len(tutorials) == 10
+    for name, page in tutorials.items():
+        (notebook,) = [link for link in page.links if link.endswith(".ipynb")]
+        cells = json.loads((SITE / name).parent.joinpath(unquote(notebook)).read_text(encoding="utf-8"))["cells"]
+        assert {"code", "markdown"} <= {cell["cell_type"] for cell in cells}
+
+
 def test_every_public_symbol_is_in_the_reference(pages):
     documented = set().union(*(page.anchors for name, page in pages.items() if name.startswith("reference/")))
     names = set(public_names())
