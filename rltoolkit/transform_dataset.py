@@ -33,7 +33,19 @@ if TYPE_CHECKING:
     from rltoolkit.transform.stages import Outcome, Problem
     from rltoolkit.transform.transformation import Settings, Table
 
-UNSTAMPED = ("input", "output", "concurrency", "limit", "dry_run", "base_url", "api_key_variable", "timeout", "max_retries")
+UNSTAMPED = (
+    "input",
+    "output",
+    "concurrency",
+    "limit",
+    "dry_run",
+    "price_in",
+    "price_out",
+    "base_url",
+    "api_key_variable",
+    "timeout",
+    "max_retries",
+)
 """Keys that may change before the same command goes on: they decide how rows are made, not which."""
 
 
@@ -165,6 +177,9 @@ def _say_plan(table: Table, todo: Sequence[tuple[Problem, Form | None]], setting
         todo, settings.prompts, solutions=settings.solutions, attempts=settings.attempts, max_new_tokens=settings.max_new_tokens
     )
     say(f"to come: {cost.line()}")
+    if settings.price_in is not None and settings.price_out is not None:
+        price = cost.price(settings.price_in, settings.price_out)
+        say(f"that costs up to {price:,.2f} at {settings.price_in:g} and {settings.price_out:g} for a million tokens in and out")
 
 
 async def _transform(

@@ -28,6 +28,10 @@ class Estimate:
             f"at most {self.most_new_tokens:,} out"
         )
 
+    def price(self, price_in: float, price_out: float) -> float:
+        """What a first attempt at every row costs where each reply is as long as it may be; prices are those of a million tokens."""
+        return (self.prompt_tokens * price_in + self.most_new_tokens * price_out) / 1e6
+
 
 def estimate(
     rows: Sequence[tuple[Problem, Form | None]], prompts: Prompts, *, solutions: int, attempts: int, max_new_tokens: int

@@ -45,6 +45,7 @@ class Settings:
         concurrency: requests, and rows, under way at once.
         seed: of every sample.
         limit: rows to read; null: all.
+        price_in, price_out: of a million tokens of requests and of replies, in any currency; the estimate then says what it costs.
         dry_run: only read, count and estimate.
         prompts: what the model is asked.
     """
@@ -66,6 +67,8 @@ class Settings:
     concurrency: int = 32
     seed: int = 0
     limit: int | None = None
+    price_in: float | None = None
+    price_out: float | None = None
     dry_run: bool = False
     prompts: Prompts = field(default_factory=Prompts)
 
@@ -74,6 +77,11 @@ class Settings:
         check(self, "solutions", self.solutions >= 1, "at least 1")
         check(self, "required", 1 <= self.required <= self.solutions, f"in [1, {self.solutions}], the number of solutions")
         check(self, "attempts", self.attempts >= 1, "at least 1")
+        check(
+            self, "price_in", (self.price_in is None) == (self.price_out is None), "given together with price_out, or not at all"
+        )
+        for name in ("price_in", "price_out"):
+            check(self, name, getattr(self, name) is None or getattr(self, name) >= 0, "at least 0")
         check(self, "temperature", self.temperature > 0, "above 0")
         check(self, "top_p", 0 < self.top_p <= 1, "in (0, 1]")
         check(self, "max_new_tokens", self.max_new_tokens >= 1, "at least 1")

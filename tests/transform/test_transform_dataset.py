@@ -9,7 +9,7 @@ import rltoolkit
 from rltoolkit import transform_dataset
 from rltoolkit.errors import ConfigError
 from rltoolkit.transform.answer_form import read_form
-from rltoolkit.transform.report import counts, estimate
+from rltoolkit.transform.report import Estimate, counts, estimate
 from rltoolkit.transform.stages import Outcome, Problem, Prompts
 
 ROWS = [
@@ -118,6 +118,18 @@ def test_an_estimate_counts_requests():
     cost = estimate([(half, read_form(half.answer)), (unknown, None)], prompts, solutions=4, attempts=3, max_new_tokens=100)
     # one row 1 + 4, the other 1 + 1 + 4; three rewrites and forms may each be tried twice more
     assert (cost.requests, cost.most_requests, cost.most_new_tokens) == (11, 17, 1100)
+
+
+def test_an_estimate_in_money():
+    # 2 million tokens at 0.5 for each million, half a million at 4
+    assert Estimate(requests=9, most_requests=9, prompt_tokens=2_000_000, most_new_tokens=500_000).price(0.5, 4.0) == 3.0
+
+
+def test_a_price_is_said_before_anything_is_asked(table, tmp_path, server, capsys):
+    command(table, tmp_path / "out", server, "dry_run=true", "price_in=0.5", "price_out=4")
+    assert "at 0.5 and 4 for a million tokens in and out" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match="price_in=0.5: must be given together with price_out"):
+        command(table, tmp_path / "out", server, "dry_run=true", "price_in=0.5")
 
 
 def test_counts_are_in_the_order_of_the_stages():
