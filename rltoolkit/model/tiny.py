@@ -148,6 +148,7 @@ class Tiny:
         return cached_directory(name, identity, lambda directory: self._make(directory, seed))
 
     def _make(self, directory: Path, seed: int) -> None:
+        from rich.console import Console
         from rich.progress import track
 
         from rltoolkit.policy.policy import PolicyModel
@@ -160,7 +161,8 @@ class Tiny:
         torch.set_num_threads(1)  # faster for matrices this small, and the result is the same on any number of cores
         try:
             losses = train(policy, tokenizer.get_vocab(), phase, max_response=self.max_response, seed=seed)
-            for _ in track(losses, f"Warm-starting model=tiny ({phase.name})", total=phase.steps):
+            console = Console(force_jupyter=False)  # a notebook's bar would take ipywidgets; a line at the end is enough there
+            for _ in track(losses, f"Warm-starting model=tiny ({phase.name})", total=phase.steps, console=console):
                 pass
         finally:
             torch.set_num_threads(threads)
