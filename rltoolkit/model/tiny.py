@@ -8,6 +8,7 @@ Made on first use, in minutes, and cached. Source: none. Config: ``model=tiny``.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -161,7 +162,8 @@ class Tiny:
         torch.set_num_threads(1)  # faster for matrices this small, and the result is the same on any number of cores
         try:
             losses = train(policy, tokenizer.get_vocab(), phase, max_response=self.max_response, seed=seed)
-            console = Console(force_jupyter=False)  # a notebook's bar would take ipywidgets; a line at the end is enough there
+            # a notebook's bar would take ipywidgets: a line at the end is enough there
+            console = Console(force_jupyter=False, force_terminal=sys.stdout.isatty())
             for _ in track(losses, f"Warm-starting model=tiny ({phase.name})", total=phase.steps, console=console):
                 pass
         finally:

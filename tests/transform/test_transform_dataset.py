@@ -128,7 +128,7 @@ def test_an_estimate_in_money():
 def test_a_price_is_said_before_anything_is_asked(table, tmp_path, server, capsys):
     command(table, tmp_path / "out", server, "dry_run=true", "price_in=0.5", "price_out=4")
     assert "at 0.5 and 4 for a million tokens in and out" in capsys.readouterr().err
-    with pytest.raises(ConfigError, match="price_in=0.5: must be given together with price_out"):
+    with pytest.raises(ConfigError, match=r"price_in=0\.5: must be given together with price_out"):
         command(table, tmp_path / "out", server, "dry_run=true", "price_in=0.5")
 
 
