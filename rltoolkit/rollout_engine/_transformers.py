@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from rltoolkit.checkpoint_format import from_checkpoint
-from rltoolkit.policy.head import project
+from rltoolkit.logits import project
 from rltoolkit.rollout_engine._sampled import Response, check_request, response_seed, sample_all, stop_token_ids, to_rollouts
 from rltoolkit.rollout_engine.base import EngineDied, Sampling
 

@@ -27,7 +27,8 @@ def own_default(field):
 @pytest.mark.parametrize("component", COMPONENTS, ids=lambda component: f"{component.kind}={component.name}")
 def test_the_config_node_holds_the_components_own_defaults(component):
     expected = {
-        field.name: f"${{{followed_key(field)}}}" if followed_key(field) else own_default(field) for field in fields(component)
+        field.name: f"${{oc.select:{followed_key(field)},{field.default}}}" if followed_key(field) else own_default(field)
+        for field in fields(component)
     }
     node = node_of(component)
     assert node.pop("_target_") == f"{component.__module__}.{component.__qualname__}"
@@ -46,7 +47,7 @@ class Plugged:
 def test_a_field_follows_a_key_only_where_it_says_so():
     node = node_of(Plugged)
     assert (node["max_length"], node["cache_length"]) == (7, 5)
-    assert node["limit"] == "${sampling.max_new_tokens}"
+    assert node["limit"] == "${oc.select:sampling.max_new_tokens,20}"  # 20 where a configuration has no such key
     assert Plugged().limit == 20
 
 
@@ -63,6 +64,9 @@ def test_the_fields_that_follow_a_key():
         ("reward_shaper", "soft_overlong_punishment", "cache_length"): "cache_length",
         ("loss_aggregator", "fixed_length", "max_length"): "sampling.max_new_tokens",
         ("model", "tiny", "max_response"): "sampling.max_new_tokens",
+        ("rollout_engine", "transformers", "head_dtype"): "trainer.head_dtype",
+        ("rollout_engine", "vllm", "head_dtype"): "trainer.head_dtype",
+        ("rollout_engine", "vllm_server", "head_dtype"): "trainer.head_dtype",
         ("prompt_sampler", "thompson", "prompts_per_step"): "prompts_per_step",
         ("prompt_sampler", "predicted_dynamics", "prompts_per_step"): "prompts_per_step",
     }

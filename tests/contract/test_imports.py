@@ -20,7 +20,7 @@ FLOORS = (
     "model",
     "policy",
     " ".join(kind for kind in registry.kinds() if kind != "model"),
-    "rollout_batch arithmetic checkpoint_format columns sampling_mask weights_file worker_pool",
+    "rollout_batch arithmetic checkpoint_format columns logits sampling_mask weights_file worker_pool",
     "component papers",
     "registry errors",
 )
