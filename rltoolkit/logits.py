@@ -1,6 +1,6 @@
 """Logits: the product of hidden states and the head, which trainer and engines round in the same way.
 
-Source for the choice of float32: MiniMax-M1, arXiv:2506.13585, section 3.2; ScaleRL, arXiv:2510.13786, section 3.2.
+Source of the choice of float32: MiniMax-M1, arXiv:2506.13585; ScaleRL, arXiv:2510.13786.
 """
 
 from __future__ import annotations
