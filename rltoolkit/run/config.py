@@ -119,7 +119,7 @@ class TrainerConfig:
     head_dtype: str = "auto"
     memory_check: bool = True  # refuse a run that rltoolkit.plan expects not to fit this machine
     recompute: str = "none"  # or layer: keep only each decoder layer's input for the backward pass, and compute the layer again
-    compile: bool = False  # torch.compile of each decoder layer; what it gains was not measured, so time a few steps of yours
+    compile: bool = False  # torch.compile of each decoder layer: time a few steps of yours; not tried on a GPU
     old_log_probs: str = "auto"  # auto, trainer, engine: whose log-probs the ratio is taken to (training/old_log_probs.py)
     # steps in a row that are not finite, or rollout steps without a trained token, before the run stops
     max_skipped_steps: int = 3
