@@ -59,10 +59,9 @@ def prepare(arguments: Sequence[str]) -> list[str]:
         if argument == "--verbose":
             os.environ[VERBOSE] = "1"
         elif argument == "--plugin" or argument.startswith("--plugin="):
-            plugin = argument.partition("=")[2] or next(given, "")
-            _add_plugin(plugin)
+            _add_plugin(_value(argument, given))
         elif argument in ("--config-dir", "-cd") or argument.startswith("--config-dir="):
-            config_dirs.add(argument.partition("=")[2] or next(given, ""))
+            config_dirs.add(_value(argument, given))
         else:
             rest.append(argument)
     if "JPY_PARENT_PID" in os.environ and not sys.stdout.isatty():
@@ -168,6 +167,16 @@ def _log_to_terminal() -> None:
     terminal.addFilter(_Once())
     logging.basicConfig(format="%(message)s", level=logging.INFO if is_verbose() else logging.ERROR, handlers=[terminal])
     logging.getLogger("rltoolkit").setLevel(logging.INFO)
+
+
+def _value(argument: str, rest: Iterator[str]) -> str:
+    """What an option is given: ``--option=value``, or the next argument. Exits where there is none."""
+    option, _, value = argument.partition("=")
+    value = value or next(rest, "")
+    if not value:
+        say(f"error: {option} needs a value")
+        sys.exit(2)
+    return value
 
 
 def _add_plugin(plugin: str) -> None:

@@ -104,6 +104,13 @@ def test_options_of_every_command_are_taken_out_of_its_arguments(monkeypatch, tm
     assert os.environ["RLTOOLKIT_VERBOSE"] == "1"
 
 
+@pytest.mark.parametrize("option", ["--plugin", "--config-dir", "--config-dir="])
+def test_an_option_without_its_value_is_refused(option, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        prepare(["seed=1", option])
+    assert capsys.readouterr().err == f"error: {option.rstrip('=')} needs a value\n"
+
+
 def test_help_fits_a_terminal_and_names_every_choice():
     text = help_text(80)
     assert max(map(len, text.splitlines())) <= 80
